@@ -1,0 +1,165 @@
+"""Settings (where things are, how the service behaves) and Recipe (what is trained)."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from forecaster.errors import UsageError
+
+Cell = Literal["rnn", "lstm", "gru"]
+Group = Literal["trend", "previous_day", "exogenous"]
+SourceName = Literal["auto", "yahoo", "sample"]
+
+GROUPS: tuple[Group, ...] = ("trend", "previous_day", "exogenous")
+
+
+class Settings(BaseSettings):
+    """Settings from ``forecaster.toml`` and ``FORECASTER_*`` variables; variables win.
+
+    Attributes
+    ----------
+    home : Path
+        Folder of the workspace: store, registry, artefacts.
+    source : str
+        Where prices come from when the caller does not say.
+    watchlist : tuple of str
+        Symbols of a new workspace that is filled from the live source.
+    probe_seconds : float
+        How long the quickstart waits for the live source before it takes the sample.
+    bar_delay_minutes : int
+        A session's bar counts as final this long after the exchange's close.
+    start : str
+        First session to ask a live source for.
+    port : int
+        Port of the dashboard on 127.0.0.1.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FORECASTER_", toml_file="forecaster.toml", extra="forbid")
+
+    home: Path = Path("data")
+    source: SourceName = "auto"
+    watchlist: tuple[str, ...] = (
+        "AAPL", "AMZN", "GOOG", "IBM", "JNJ", "JPM", "KO", "META", "MSFT", "NFLX", "NVDA", "XOM",
+    )  # fmt: skip
+    probe_seconds: float = Field(default=6.0, gt=0)
+    bar_delay_minutes: int = Field(default=30, ge=0)
+    start: str = "2010-01-01"
+    port: int = Field(default=8501, ge=1, le=65535)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the settings; ``None`` among `overrides` means "not given".
+
+        Raises
+        ------
+        UsageError
+            If a value does not fit; the message names the setting.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise UsageError(f"Settings: {_first_problem(error)}") from error
+
+
+class Recipe(BaseModel):
+    """What is trained; frozen, and its hash names it.
+
+    Attributes
+    ----------
+    cells : tuple of {"rnn", "lstm", "gru"}
+        Kinds of recurrent layer; the served forecast pools them all.
+    lookback : int
+        Sessions that a window reads, the cutoff session included.
+    horizon : int
+        Sessions ahead; every step 1..horizon is forecast directly.
+    groups : tuple of {"trend", "previous_day", "exogenous"}
+        Input groups that the networks may see.
+    units : int
+        Width of the recurrent layer.
+    seeds : int
+        Networks of each kind, started from different random weights and pooled.
+    epochs, patience : int
+        Upper bound of passes over the data, and how many without gain on the
+        validation sessions end the training.
+    batch : int
+        Segments in a gradient step.
+    stride : int
+        Labelled steps of a training segment, after its `lookback` - 1 burn-in steps.
+    learning_rate, dropout : float
+        Of the Adam optimiser; of the recurrent layer's output.
+    validation : float
+        Last share of the training sessions, held back to choose the epoch.
+    universe : tuple of str
+        Symbols to train on and to take the cross-section mean over; empty: all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cells: tuple[Cell, ...] = ("lstm", "gru")
+    lookback: int = Field(default=64, ge=2, le=512)
+    horizon: int = Field(default=20, ge=1, le=60)
+    groups: tuple[Group, ...] = GROUPS
+    units: int = Field(default=32, ge=1, le=512)
+    seeds: int = Field(default=2, ge=1, le=50)
+    epochs: int = Field(default=40, ge=1)
+    patience: int = Field(default=5, ge=1)
+    batch: int = Field(default=16, ge=1)
+    stride: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    validation: float = Field(default=0.15, gt=0, lt=0.5)
+    universe: tuple[str, ...] = ()
+
+    @field_validator("cells", "groups")
+    @classmethod
+    def _some_and_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) != len(names):
+            raise ValueError("expected at least one name, none twice")
+        return names
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UsageError(f"Recipe: {_first_problem(error)}") from error
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name this recipe."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    def but(self, **changes: Any) -> "Recipe":
+        """Return this recipe with some values changed, validated again."""
+        return Recipe(**{**self.model_dump(), **changes})
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Build a recipe from decoded JSON."""
+        return cls(**values)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "value"
+    return f"{where}: {problem['msg']} (got {problem['input']!r})"

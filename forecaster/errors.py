@@ -1,0 +1,68 @@
+"""Every error that forecaster raises on purpose.
+
+::
+
+    ForecasterError              exit code 1
+    ├── UsageError               exit code 2   an option, name or setting is wrong
+    ├── DataError                              rows that cannot be accepted
+    │   ├── FileFormatError                    ... in a file: names file, row, column
+    │   ├── UnknownSymbol                      the store has no such symbol
+    │   └── TooLittleHistory                   too few sessions to read one window
+    ├── SourceError                            a price source did not deliver
+    │   └── RateLimited          exit code 75  ... and asked to be left alone for a while
+    ├── StoreError                             the data folder cannot be read or written
+    └── ModelError                             no model, or a model that does not fit
+        └── NotEarned                          a promotion that the evidence does not allow
+
+A message says what was expected, what came and what to do.
+"""
+
+
+class ForecasterError(Exception):
+    """Base of the tree; the command line prints its message as one line."""
+
+    exit_code = 1
+
+
+class UsageError(ForecasterError):
+    """An option, a name or a setting is wrong."""
+
+    exit_code = 2
+
+
+class DataError(ForecasterError):
+    """Rows that cannot be accepted."""
+
+
+class FileFormatError(DataError):
+    """A file whose content is not a price history; names file, row and column."""
+
+
+class UnknownSymbol(DataError):
+    """A symbol that the store does not hold."""
+
+
+class TooLittleHistory(DataError):
+    """Too few sessions for a window, its indicators and a label."""
+
+
+class SourceError(ForecasterError):
+    """A price source did not deliver."""
+
+
+class RateLimited(SourceError):
+    """A price source asked to be left alone for a while."""
+
+    exit_code = 75
+
+
+class StoreError(ForecasterError):
+    """The data folder cannot be read or written."""
+
+
+class ModelError(ForecasterError):
+    """No model, or one that does not fit what it is asked."""
+
+
+class NotEarned(ModelError):
+    """A promotion that the evidence does not allow."""

@@ -1,0 +1,66 @@
+"""How long work reports on itself: a bar on a terminal, plain lines elsewhere, or nothing."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+Advance = Callable[[str], None]
+"""Counts one step as done; takes a few words on its result."""
+
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
+"""Opens a task by name and number of steps, for a ``with`` statement."""
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def silent(name: str, total: int) -> Iterator[Advance]:
+    """Report nothing."""
+    yield lambda note: None
+
+
+@contextmanager
+def _lines(name: str, total: int) -> Iterator[Advance]:
+    started = shown = time.monotonic()
+    done, last = 0, ""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+
+    def advance(note: str) -> None:
+        nonlocal shown, done, last
+        done, last = done + 1, note
+        if time.monotonic() - shown >= SECONDS_BETWEEN_LINES and done < total:
+            shown = time.monotonic()
+            print(f"{name}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+    yield advance
+    print(f"{name}: done in {time.monotonic() - started:.0f} s {last}".rstrip(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(name: str, total: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:>4.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(name, total=total, note="")
+
+        def advance(note: str) -> None:
+            bars.update(task, advance=1, note=note)
+
+        yield advance
+        bars.update(task, completed=total)
+
+
+def for_terminal() -> Progress:
+    """Choose bars where standard error is a terminal, plain lines elsewhere."""
+    return _bar if sys.stderr.isatty() else _lines
