@@ -1,0 +1,177 @@
+"""What was known at the close of a session, for a set of symbols."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
+
+from forecaster.errors import DataError, UnknownSymbol, UsageError
+from forecaster.instruments import Instrument
+from forecaster.store import Store
+
+
+@dataclass(frozen=True)
+class History:
+    """Daily bars and factors as they were known at the close of session `as_of`.
+
+    Attributes
+    ----------
+    prices : DataFrame
+        Columns of the prices table, sorted by symbol and session; one row per pair.
+    factors : DataFrame
+        Columns of the factors table; each row carries the moment `known_at` (UTC).
+    instruments : mapping
+        Symbol -> Instrument.
+    as_of : Timestamp
+        Last session that may be seen.
+    store_version : int
+        Version of the prices table that was read, or -1 if it came from elsewhere.
+    """
+
+    prices: pd.DataFrame
+    factors: pd.DataFrame
+    instruments: Mapping[str, Instrument]
+    as_of: pd.Timestamp
+    store_version: int = -1
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols with at least one bar, in alphabetical order."""
+        return tuple(sorted(self.prices["symbol"].unique()))
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether any bar comes from the bundled sample."""
+        return bool((self.prices["source"] == "sample").any())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that name the bars and factors, whatever store they lie in."""
+        digest = hashlib.sha256()
+        for frame in (
+            self.prices[["symbol", "session", "open", "high", "low", "close", "adj_close", "volume"]],
+            self.factors[["name", "symbol", "session", "value", "known_at"]],
+        ):
+            digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    def until(self, as_of: str | pd.Timestamp) -> "History":
+        """Return the history as of an earlier session.
+
+        Raises
+        ------
+        UsageError
+            If `as_of` lies after this history's own, or before its first bar.
+        """
+        day = parse_session(as_of)
+        if day > self.as_of:
+            raise UsageError(f"This history ends on {self.as_of.date()}; it knows nothing of {day.date()}")
+        return _checked(
+            replace(self, prices=_until(self.prices, day), factors=_until(self.factors, day), as_of=day)
+        )
+
+    def only(self, symbols: Sequence[str]) -> "History":
+        """Return the history of some symbols; the factors stay.
+
+        Raises
+        ------
+        UnknownSymbol
+            If one has no bar.
+        """
+        for symbol in symbols:
+            self.bars(symbol)
+        rows = self.prices[self.prices["symbol"].isin(symbols)]
+        return replace(self, prices=rows.reset_index(drop=True))
+
+    def bars(self, symbol: str) -> pd.DataFrame:
+        """Return one symbol's bars.
+
+        Raises
+        ------
+        UnknownSymbol
+            If there are none; lists the symbols there are.
+        """
+        rows = self.prices[self.prices["symbol"] == symbol]
+        if rows.empty:
+            raise UnknownSymbol(_not_stored([symbol], self.symbols))
+        return rows
+
+
+def read_history(
+    store: Store,
+    symbols: Sequence[str] | None = None,
+    as_of: str | pd.Timestamp | None = None,
+    recorded_by: pd.Timestamp | None = None,
+) -> History:
+    """Read what was known at the close of a session.
+
+    Parameters
+    ----------
+    symbols : sequence of str, optional
+        Default: every stored one.
+    as_of : str or Timestamp, optional
+        Session, ``YYYY-MM-DD``; default: the last one stored.
+    recorded_by : Timestamp, optional
+        UTC moment; leaves out what the store learned later, corrections included, so that a
+        past run can be repeated exactly.
+
+    Raises
+    ------
+    UnknownSymbol
+        If a symbol has no bar; lists the stored ones.
+    DataError
+        If nothing was known yet at `as_of`.
+    """
+    day = None if as_of is None else parse_session(as_of)
+    version = store.version("prices")
+    where = None if symbols is None else {"symbol": symbols}
+    prices = store.current("prices", where=where, until=day, recorded_by=recorded_by)
+    if symbols is not None:
+        missing = [symbol for symbol in symbols if symbol not in set(prices["symbol"])]
+        if missing:
+            stored = tuple(sorted(store.current("instruments")["symbol"]))
+            raise UnknownSymbol(_not_stored(missing, stored))
+    factors = store.current("factors", until=day, recorded_by=recorded_by)
+    described = store.current("instruments").drop(columns="fetched_at").to_dict("records")
+    instruments = {
+        row["symbol"]: Instrument(**{str(key): value for key, value in row.items()}) for row in described
+    }
+    last = day if day is not None else prices["session"].max()
+    return _checked(History(prices, factors, instruments, last, version))
+
+
+def parse_session(day: str | pd.Timestamp) -> pd.Timestamp:
+    """Read a session's date.
+
+    Raises
+    ------
+    UsageError
+        If it is no date.
+    """
+    try:
+        return pd.Timestamp(day).tz_localize(None).normalize().as_unit("ns")
+    except ValueError as error:
+        raise UsageError(f"{day!r} is no date; expected YYYY-MM-DD") from error
+
+
+def _until(frame: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
+    return frame[frame["session"] <= day].reset_index(drop=True)
+
+
+def _checked(history: History) -> History:
+    if history.prices.empty:
+        when = "" if pd.isna(history.as_of) else f" up to {history.as_of.date()}"
+        raise DataError(
+            f"No prices stored{when}; bring some: python -m forecaster quickstart, update or import"
+        )
+    return history
+
+
+def _not_stored(symbols: Sequence[str], stored: Sequence[str]) -> str:
+    held = ", ".join(stored[:20]) if len(stored) else "no symbol"
+    return (
+        f"{', '.join(symbols)}: not stored here (the store holds {held}); "
+        f"bring it: python -m forecaster update {' '.join(symbols)}"
+    )

@@ -1,0 +1,213 @@
+"""Prices from the user's own files: CSV or Parquet, long or one file per symbol.
+
+A file is taken whole or not at all: the first faulty cell is named with file, row and column.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forecaster.errors import FileFormatError, UsageError
+from forecaster.instruments import Instrument, normalise, us_equity
+from forecaster.sessions import calendar, positions
+from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
+from forecaster.tables import problems
+
+RECOGNISED: dict[str, tuple[str, ...]] = {
+    "session": ("session", "date", "datetime", "timestamp", "time", "day"),
+    "symbol": ("symbol", "ticker", "name", "code"),
+    "open": ("open",),
+    "high": ("high",),
+    "low": ("low",),
+    "close": ("close", "last", "price"),
+    "adj_close": ("adj_close", "adjclose", "adjusted_close", "adjusted"),
+    "volume": ("volume", "vol"),
+}
+"""Our column -> the names by which a file may call it (case, spaces and dots do not matter)."""
+
+NUMBERS = ("open", "high", "low", "close", "adj_close", "volume")
+OPTIONAL = ("symbol", "adj_close")
+SUFFIXES = (".csv", ".parquet")
+
+
+class FilesSource:
+    """Daily bars from a file, or from every CSV and Parquet file of a folder.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a folder. A file without a symbol column holds one symbol, named as the file.
+    columns : mapping, optional
+        Our column -> the file's name for it, where the file's own is not recognised.
+    exchange : str
+        Market identifier code whose sessions the dates must be.
+
+    Raises
+    ------
+    FileFormatError
+        If anything in a file does not fit: names file, row and column.
+
+    Notes
+    -----
+    Prices are expected to be adjusted for splits. Without an ``adj_close`` column the close
+    stands in for it, so that returns leave dividends out.
+    """
+
+    name = "files"
+
+    def __init__(self, path: Path, columns: Mapping[str, str] | None = None, exchange: str = "XNYS") -> None:
+        zone = str(calendar(exchange).tz)
+        self._exchange = exchange
+        self._timezone = zone
+        self._bars: dict[str, pd.DataFrame] = {}
+        for file in _files(path):
+            for symbol, bars in _read(file, dict(columns or {}), exchange):
+                if symbol in self._bars:
+                    raise FileFormatError(f"{file.name}: {symbol} stands in an earlier file too; keep one")
+                self._bars[symbol] = bars
+
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(self._bars)
+
+    def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> Fetched:
+        if symbol not in self._bars:
+            return Fetched(symbol, Outcome.GONE, detail=f"the files hold only {', '.join(self._bars)}")
+        bars = self._bars[symbol]
+        if start is not None:
+            bars = bars[bars["session"] >= start].reset_index(drop=True)
+        return Fetched(symbol, Outcome.OK, bars=bars, instrument=self._instrument(symbol))
+
+    def _instrument(self, symbol: str) -> Instrument:
+        return replace(us_equity(symbol), exchange=self._exchange, timezone=self._timezone)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise FileFormatError(f"{path}: no CSV or Parquet file in this folder")
+        return found
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file or folder")
+    if path.suffix.lower() not in SUFFIXES:
+        raise FileFormatError(f"{path.name}: expected a file that ends in .csv or .parquet")
+    return [path]
+
+
+def _read(file: Path, columns: Mapping[str, str], exchange: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    raw = _table(file)
+    if raw.empty:
+        raise FileFormatError(f"{file.name} is empty: expected a header and one row per session")
+    # Line 1 of a CSV is its header; a Parquet file has rows only.
+    raw.index = (
+        pd.RangeIndex(2, 2 + len(raw)) if file.suffix.lower() == ".csv" else pd.RangeIndex(1, 1 + len(raw))
+    )
+    frame = raw[list(_matched(file, raw.columns, columns).values())].copy()
+    frame.columns = pd.Index(list(_matched(file, raw.columns, columns)))
+    frame["session"] = _dates(file, frame["session"])
+    for name in NUMBERS:
+        if name in frame:
+            frame[name] = _numbers(file, name, frame[name])
+    if "adj_close" not in frame:
+        frame["adj_close"] = frame["close"]
+    if "symbol" not in frame:
+        frame["symbol"] = file.stem
+    for label in frame.index[frame["symbol"].isna()][:1]:
+        raise _fault(file, label, "symbol", "missing")
+    for symbol, bars in frame.groupby("symbol", sort=False):
+        _check(file, str(symbol), bars, exchange)
+        yield _symbol(file, str(symbol)), bars[list(BAR_COLUMNS)].reset_index(drop=True)
+
+
+def _symbol(file: Path, text: str) -> str:
+    try:
+        return normalise(text)
+    except UsageError as error:
+        raise FileFormatError(f"{file.name}: {error}") from error
+
+
+def _table(file: Path) -> pd.DataFrame:
+    try:
+        if file.suffix.lower() == ".csv":
+            return pd.read_csv(file, dtype=str, skipinitialspace=True)
+        return pd.read_parquet(file)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (pd.errors.ParserError, UnicodeDecodeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileFormatError(f"{file.name} cannot be read as {file.suffix[1:].upper()}: {reason}") from error
+
+
+def _matched(file: Path, names: pd.Index, given: Mapping[str, str]) -> dict[str, str]:
+    unknown = [ours for ours in given if ours not in RECOGNISED]
+    if unknown:
+        raise UsageError(f"No column {unknown[0]!r} to map; choose one of {', '.join(RECOGNISED)}")
+    tidy = {re.sub(r"[^a-z]+", "_", str(name).lower()).strip("_"): str(name) for name in names}
+    matched: dict[str, str] = {}
+    for ours, aliases in RECOGNISED.items():
+        theirs = given.get(ours) or next((tidy[alias] for alias in aliases if alias in tidy), None)
+        if theirs is not None and theirs not in names:
+            raise FileFormatError(f"{file.name}: no column {theirs!r}; it has {', '.join(map(str, names))}")
+        if theirs is not None:
+            matched[ours] = theirs
+        elif ours not in OPTIONAL:
+            label = "date" if ours == "session" else ours
+            raise FileFormatError(
+                f"{file.name}: no {label} column among {', '.join(map(str, names))}; "
+                f"name it with --columns {ours}=..."
+            )
+    return matched
+
+
+def _dates(file: Path, column: pd.Series) -> pd.Series:
+    if pd.api.types.is_datetime64_any_dtype(column):
+        dates = column.dt.tz_localize(None).dt.normalize()
+    else:
+        parts = column.astype(str).str.extract(r"^\s*(\d{4})-?(\d{2})-?(\d{2})(?:\D|$)")
+        dates = pd.to_datetime(parts[0] + "-" + parts[1] + "-" + parts[2], format="%Y-%m-%d", errors="coerce")
+    for label in column.index[dates.isna()][:1]:
+        raise _fault(file, label, "date", f"{column[label]!r} is no date; expected YYYY-MM-DD")
+    return dates.astype("datetime64[ns]")
+
+
+def _numbers(file: Path, name: str, column: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    for label in column.index[numbers.isna()][:1]:
+        shown = "missing" if pd.isna(column[label]) else f"{column[label]!r} is no number"
+        raise _fault(file, label, name, shown)
+    return numbers
+
+
+def _check(file: Path, symbol: str, bars: pd.DataFrame, exchange: str) -> None:
+    dates = bars["session"]
+    for label in bars.index[dates.duplicated()][:1]:
+        raise _fault(file, label, "date", f"{dates[label].date()} stands twice for {symbol}; keep one row")
+    steps = np.diff(dates.to_numpy())
+    for at in np.flatnonzero(steps < np.timedelta64(0, "ns"))[:1]:
+        label, before = bars.index[at + 1], dates.iloc[at].date()
+        raise _fault(
+            file, label, "date", f"{dates[label].date()} comes after {before}; sort {symbol} by date"
+        )
+    for label in bars.index[positions(exchange, dates.to_numpy()) < 0][:1]:
+        raise _fault(
+            file, label, "date",
+            f"{dates[label].date()} is no session of {exchange}; name the right one with --exchange",
+        )  # fmt: skip
+    faults = problems(bars[list(NUMBERS)])
+    for label, reason in faults.iloc[:1].items():
+        more = f" (and {len(faults) - 1} more rows)" if len(faults) > 1 else ""
+        raise FileFormatError(
+            f"{file.name}, {_row(file, label)}, {symbol}: {reason}{more}; correct or remove it"
+        )
+
+
+def _row(file: Path, label: object) -> str:
+    return f"{'line' if file.suffix.lower() == '.csv' else 'row'} {label}"
+
+
+def _fault(file: Path, label: object, column: str, reason: str) -> FileFormatError:
+    return FileFormatError(f"{file.name}, {_row(file, label)}, column {column}: {reason}")

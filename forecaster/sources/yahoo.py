@@ -1,0 +1,193 @@
+"""Daily prices from Yahoo, read with yfinance one symbol at a time, each failure given its type."""
+
+import atexit
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from json import JSONDecodeError
+from threading import Lock
+from typing import Any
+
+import pandas as pd
+
+from forecaster.errors import DataError
+from forecaster.instruments import Instrument, exchange_of_yahoo, require_supported
+from forecaster.sources import ACTION_COLUMNS, BAR_COLUMNS, Fetched, Outcome
+
+FIRST = pd.Timestamp("2010-01-01")
+
+_BARS = {
+    "Open": "open",
+    "High": "high",
+    "Low": "low",
+    "Close": "close",
+    "Adj Close": "adj_close",
+    "Volume": "volume",
+}
+_ACTIONS = {"Dividends": "dividend", "Stock Splits": "split"}
+_GONE = ("no data found", "delisted")
+_NO_ROWS = "data doesn't exist"
+_DETAIL_LENGTH = 200
+
+# Switches, cookies and replies of yfinance belong to the process, so requests take turns.
+_TURN = Lock()
+
+
+class YahooSource:
+    """Yahoo's public price history.
+
+    Parameters
+    ----------
+    first : Timestamp
+        Where a fetch without `start` begins.
+    timeout : float
+        Seconds to wait for a reply.
+    session : curl_cffi.requests.Session or None
+        What sends the requests; None leaves it to yfinance.
+    """
+
+    name = "yahoo"
+
+    def __init__(
+        self,
+        first: pd.Timestamp = FIRST,
+        timeout: float = 10.0,
+        session: Any | None = None,
+    ) -> None:
+        self.first = first
+        self.timeout = timeout
+        self.session = session
+
+    def symbols(self) -> tuple[str, ...]:
+        """Return nothing: Yahoo cannot be listed."""
+        return ()
+
+    def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> Fetched:
+        """Fetch the daily bars of one symbol with its dividends and splits.
+
+        Parameters
+        ----------
+        symbol : str
+            As Yahoo spells it, such as BRK-B or ^GSPC.
+        start : Timestamp or None
+            First session wanted; None: `first`.
+
+        Returns
+        -------
+        Fetched
+            Faulty rows included, except the placeholders of sessions that Yahoo knows nothing
+            about. Yahoo's missing volume arrives as 0.
+        """
+        _client()
+        from yfinance.exceptions import YFDataException, YFException, YFRateLimitError
+
+        try:
+            return self._read(symbol, self.first if start is None else start)
+        except YFRateLimitError:
+            return _failed(symbol, Outcome.RATE_LIMITED, "Yahoo asks to be left alone for a while")
+        except (JSONDecodeError, UnicodeDecodeError) as error:
+            return _failed(symbol, Outcome.TRANSIENT, f"Yahoo's reply is not JSON: {error}")
+        except (OSError, YFDataException) as error:
+            return _failed(symbol, Outcome.TRANSIENT, f"Yahoo did not answer: {error}")
+        except DataError as error:
+            return _failed(symbol, Outcome.INVALID, str(error))
+        except (YFException, AttributeError, LookupError, TypeError, ValueError) as error:
+            detail = f"Yahoo's reply has an unexpected form: {type(error).__name__}: {error}"
+            return _failed(symbol, Outcome.INVALID, detail)
+
+    def _read(self, symbol: str, start: pd.Timestamp) -> Fetched:
+        yfinance = _client()
+        with _TURN, _exceptions_shown():
+            yfinance.data.YfData.cache_get.cache_clear()
+            ticker = yfinance.Ticker(symbol, session=self.session)
+            # The reply names the time zone. Left to look it up first, yfinance hides Yahoo's word
+            # on a dead symbol and sends some twenty requests for it.
+            ticker._tz = "UTC"
+            try:
+                history = ticker.history(
+                    # Sydney opens on the day before in UTC.
+                    start=start - pd.Timedelta(days=1),
+                    auto_adjust=False,
+                    actions=True,
+                    keepna=True,
+                    repair=False,
+                    timeout=self.timeout,
+                )
+            except yfinance.exceptions.YFPricesMissingError as error:
+                outcome = _why_missing(error.yahoo_reason or "", ticker.history_metadata)
+                return _failed(symbol, outcome, error.rationale)
+            about = ticker.history_metadata
+        instrument = _instrument(symbol, about)
+        history.insert(0, "session", history.index.tz_localize(None).normalize().as_unit("ns"))
+        history = history[history["session"] >= start]
+        bars = _bars(history)
+        if bars.empty:
+            raise DataError(f"{symbol}: no usable row from {start.date()} on")
+        return Fetched(symbol, Outcome.OK, bars, _actions(history), instrument)
+
+
+@cache
+def _client() -> Any:
+    """Import yfinance (0.7 s) and give its own databases a folder that ends with this process."""
+    folder = tempfile.mkdtemp(prefix="forecaster-yahoo-")
+    # Registered before yfinance registers the closing of its databases, so run after it.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    import yfinance
+
+    yfinance.set_tz_cache_location(folder)
+    return yfinance
+
+
+@contextmanager
+def _exceptions_shown() -> Iterator[None]:
+    debug = _client().config.debug
+    before = debug.hide_exceptions
+    debug.hide_exceptions = False
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
+            yield
+    finally:
+        debug.hide_exceptions = before
+
+
+def _failed(symbol: str, outcome: Outcome, detail: str) -> Fetched:
+    line = " ".join(detail.split())
+    return Fetched(symbol, outcome, detail=line[:_DETAIL_LENGTH])
+
+
+def _why_missing(reason: str, about: Mapping[str, Any]) -> Outcome:
+    """Believe that a symbol is gone only where Yahoo says so."""
+    said = reason.casefold()
+    if any(words in said for words in _GONE):
+        return Outcome.GONE
+    return Outcome.INVALID if _NO_ROWS in said or "exchangeName" in about else Outcome.TRANSIENT
+
+
+def _instrument(symbol: str, about: Mapping[str, Any]) -> Instrument:
+    require_supported(symbol, about["instrumentType"])
+    return Instrument(
+        symbol=symbol,
+        name=about.get("longName") or about.get("shortName") or symbol,
+        exchange=exchange_of_yahoo(symbol, about["exchangeName"]),
+        timezone=about["exchangeTimezoneName"],
+        currency=about["currency"] or "",
+        type=about["instrumentType"],
+    )
+
+
+def _bars(history: pd.DataFrame) -> pd.DataFrame:
+    bars = history.rename(columns=_BARS)[list(BAR_COLUMNS)]
+    priced = bars[["open", "high", "low", "close"]].notna().any(axis=1)
+    kept = bars[priced | (bars["volume"] > 0)]
+    return kept.astype(dict.fromkeys(_BARS.values(), "float64")).reset_index(drop=True)
+
+
+def _actions(history: pd.DataFrame) -> pd.DataFrame:
+    named = history.rename(columns=_ACTIONS)[["session", *_ACTIONS.values()]]
+    actions = named.melt("session", var_name="kind", value_name="value").astype({"value": "float64"})
+    actions = actions[actions["value"] != 0].sort_values(["session", "kind"], ignore_index=True)
+    return actions[list(ACTION_COLUMNS)]
