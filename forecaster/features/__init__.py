@@ -1,0 +1,136 @@
+"""Inputs in three groups; row t is computed from what was known at the close of session t.
+
+``trend`` looks at the sessions before the last one, ``previous_day`` at the last one,
+``exogenous`` at everything outside the series. Each group is one file with its names and one
+function; this room puts them side by side in one float32 matrix.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecaster.config import GROUPS, Group
+from forecaster.errors import TooLittleHistory
+from forecaster.features import exogenous, previous_day, trend
+from forecaster.features.bars import Bars, before
+from forecaster.history import History
+from forecaster.sessions import all_sessions, closes, positions
+
+NAMES: dict[Group, tuple[str, ...]] = {
+    "trend": trend.NAMES,
+    "previous_day": previous_day.NAMES,
+    "exogenous": exogenous.NAMES,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows of all symbols under each other, sorted by symbol, then session.
+
+    Attributes
+    ----------
+    symbols : tuple of str
+    code : ndarray of int32, (rows,)
+        Index into `symbols`.
+    session, known_at : ndarray of datetime64[ns], (rows,)
+    position : ndarray of int64, (rows,)
+        Index into `ahead` of the row's own session; the session h later stands h entries on.
+    close : ndarray of float64, (rows,)
+        Close adjusted for splits: the base price of a forecast.
+    log_price, log_return : ndarray of float64, (rows,)
+        Dividends in; see `features.bars.Bars`.
+    base_sigma : ndarray of float64, (rows,)
+        Past-only volatility that targets are measured in.
+    values : ndarray of float32, (rows, features)
+        The inputs, unscaled; NaN in a symbol's first rows.
+    names : tuple of str
+        Of the columns of `values`, as ``group.name``.
+    ahead : ndarray of float32, (sessions, ahead features)
+        Inputs known ahead, per session of each exchange's calendar.
+    calendar : ndarray of datetime64[ns], (sessions,)
+        The sessions that the rows of `ahead` describe.
+    """
+
+    symbols: tuple[str, ...]
+    code: np.ndarray
+    session: np.ndarray
+    known_at: np.ndarray
+    position: np.ndarray
+    close: np.ndarray
+    log_price: np.ndarray
+    log_return: np.ndarray
+    base_sigma: np.ndarray
+    values: np.ndarray
+    names: tuple[str, ...]
+    ahead: np.ndarray
+    calendar: np.ndarray
+
+
+def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Sequence[str] = ()) -> Panel:
+    """Compute the inputs of every row of a history.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        Groups to include. Without ``previous_day`` the base volatility leaves the last session
+        out as well.
+    universe : sequence of str
+        Symbols over which cross-section means are taken; empty: all.
+
+    Raises
+    ------
+    TooLittleHistory
+        If no symbol of the universe is among the history's.
+    """
+    frames = {str(symbol): rows for symbol, rows in history.prices.groupby("symbol", sort=True)}
+    bars = {
+        symbol: Bars.of(rows, closes(history.instruments[symbol].exchange, rows["session"].to_numpy()))
+        for symbol, rows in frames.items()
+    }
+    members = [bars[symbol] for symbol in bars if not universe or symbol in universe]
+    if not members:
+        raise TooLittleHistory(
+            f"None of the universe ({', '.join(universe)}) has any session in this history"
+        )
+    around = exogenous.surroundings(members, history.factors)
+    names = tuple(f"{group}.{name}" for group in groups for name in NAMES[group])
+    values = np.empty((len(history.prices), len(names)), dtype=np.float32)
+    row = 0
+    for one in bars.values():
+        values[row : row + len(one.session)] = np.hstack([_group(group, one, around) for group in groups])
+        row += len(one.session)
+    exchanges = sorted({history.instruments[symbol].exchange for symbol in bars})
+    ahead = [exogenous.ahead(exchange) for exchange in exchanges]
+    offsets = dict(zip(exchanges, np.cumsum([0, *(len(part) for part in ahead[:-1])]), strict=True))
+    position = np.concatenate(
+        [
+            offsets[exchange] + positions(exchange, one.session)
+            for symbol, one in bars.items()
+            for exchange in (history.instruments[symbol].exchange,)
+        ]
+    )
+    together = {
+        name: np.concatenate([getattr(one, name) for one in bars.values()])
+        for name in ("session", "known_at", "close", "log_price", "log_return")
+    }
+    sigma = [one.sigma if "previous_day" in groups else before(one.sigma) for one in bars.values()]
+    return Panel(
+        symbols=tuple(bars),
+        code=np.repeat(np.arange(len(bars), dtype=np.int32), [len(one.session) for one in bars.values()]),
+        position=position,
+        **together,
+        base_sigma=np.concatenate(sigma),
+        values=values,
+        names=names,
+        ahead=np.vstack(ahead) if "exogenous" in groups else np.zeros((sum(map(len, ahead)), 0), np.float32),
+        calendar=np.concatenate([all_sessions(exchange) for exchange in exchanges]),
+    )
+
+
+def _group(group: Group, bars: Bars, around: exogenous.Surroundings) -> np.ndarray:
+    if group == "trend":
+        return trend.columns(bars)
+    if group == "previous_day":
+        return previous_day.columns(bars)
+    return exogenous.columns(bars, around)

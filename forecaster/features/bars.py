@@ -1,0 +1,65 @@
+"""One symbol's bars as arrays, with the two volatilities that features are measured in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forecaster.features import volatility
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Arrays of shape (n,), one entry per stored session of one symbol.
+
+    Attributes
+    ----------
+    session : datetime64[ns]
+    known_at : datetime64[ns]
+        Official close in UTC: when the bar is known, and the cutoff of a forecast from it.
+    open, high, low, close, volume : float
+    log_price : float
+        Logarithm of the close adjusted for splits and dividends; only differences mean anything.
+    log_return : float
+        Change of `log_price` since the row before; NaN on the first.
+    sigma : float
+        EWMA volatility of the return, the session itself included.
+    sigma_before : float
+        The same, one row earlier: the scale by which a session's own move is judged.
+    """
+
+    session: np.ndarray
+    known_at: np.ndarray
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    volume: np.ndarray
+    log_price: np.ndarray
+    log_return: np.ndarray
+    sigma: np.ndarray
+    sigma_before: np.ndarray
+
+    @classmethod
+    def of(cls, prices: pd.DataFrame, known_at: np.ndarray) -> "Bars":
+        """Build from one symbol's rows of the prices table, ascending by session."""
+        raw = {
+            name: prices[name].to_numpy(dtype=float) for name in ("open", "high", "low", "close", "volume")
+        }
+        log_price = np.log(prices["adj_close"].to_numpy(dtype=float))
+        log_return = np.diff(log_price, prepend=np.nan)
+        sigma = volatility.ewma(log_return)
+        return cls(
+            session=prices["session"].to_numpy(dtype="datetime64[ns]"),
+            known_at=known_at,
+            **raw,
+            log_price=log_price,
+            log_return=log_return,
+            sigma=sigma,
+            sigma_before=before(sigma),
+        )
+
+
+def before(values: np.ndarray) -> np.ndarray:
+    """Shift by one row: entry t holds the value of t - 1, the first is NaN."""
+    return np.concatenate([[np.nan], values[:-1]])

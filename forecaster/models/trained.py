@@ -1,0 +1,153 @@
+"""A trained model: the recipe's networks with everything that they need to forecast."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from forecaster.config import Recipe
+from forecaster.errors import ModelError
+from forecaster.features import assemble
+from forecaster.history import History
+from forecaster.models import SERVED
+from forecaster.models.distribution import pool
+from forecaster.models.recurrent import Recurrent
+from forecaster.models.tabulate import tabulate
+from forecaster.windows import Windows
+
+CARD = "card.json"
+PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pandas")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Networks of every kind that the recipe names, pooled into one forecast.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    members : tuple of Recurrent
+        One per kind; each pools its seeds. Scaling statistics are part of each network.
+    universe : tuple of str
+        Symbols that it learned from; cross-section means are taken over them. Any other symbol is
+        served by the same networks.
+    trained_until : Timestamp
+        Last session whose data it saw.
+    card : dict
+        Where it comes from: recipe hash, data fingerprint, store version, package versions.
+    """
+
+    recipe: Recipe
+    members: tuple[Recurrent, ...]
+    universe: tuple[str, ...]
+    trained_until: pd.Timestamp
+    card: dict[str, Any]
+
+    def forecast(self, history: History, symbols: tuple[str, ...] | None = None) -> pd.DataFrame:
+        """Forecast 1..horizon sessions after each symbol's last session.
+
+        Parameters
+        ----------
+        history : History
+            Must reach at least to the training cutoff: a model may not be asked about a past that
+            it has seen the future of.
+        symbols : tuple of str, optional
+            Default: all of the history's. Cross-section means need the universe in the history too.
+
+        Returns
+        -------
+        DataFrame
+            One row per symbol and step; columns of `models.tabulate.tabulate`, without ``scale``.
+
+        Raises
+        ------
+        ModelError
+            If the history ends before the training cutoff.
+        TooLittleHistory
+            If a symbol has too few sessions.
+        """
+        if history.as_of < self.trained_until:
+            raise ModelError(
+                f"This model has seen data up to {self.trained_until.date()}; it cannot forecast as of "
+                f"{history.as_of.date()}. Train one with: train --as-of {history.as_of.date()}"
+            )
+        panel = assemble(history, self.recipe.groups, self.universe)
+        windows = Windows(panel, self.recipe.lookback, self.recipe.horizon)
+        for symbol in symbols or ():
+            history.bars(symbol)
+        ends = np.array([windows.ends_of(symbol)[-1] for symbol in symbols or panel.symbols])
+        last = [np.flatnonzero(panel.code == panel.code[end])[-1] for end in ends]
+        for end, row in zip(ends, last, strict=True):
+            if end != row:
+                symbol = panel.symbols[panel.code[end]]
+                raise ModelError(
+                    f"{symbol}: inputs of {pd.Timestamp(panel.session[row]).date()} are not all known"
+                )
+        served = pool([member.forecast(windows, ends) for member in self.members])
+        return tabulate(windows, ends, served, SERVED).drop(columns="scale")
+
+    def save(self, folder: Path) -> None:
+        """Write the networks (.keras) and the card (JSON) into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for member in self.members:
+            for seed, network in enumerate(member.networks):
+                network.save(folder / f"{member.name}-{seed}.keras")
+        (folder / CARD).write_text(json.dumps(self.card, indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Model":
+        """Read what `save` wrote; Keras loads in safe mode.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing or damaged.
+        """
+        try:
+            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            recipe = Recipe.parse(card["recipe"])
+            members = tuple(
+                Recurrent(
+                    recipe,
+                    cell,
+                    [
+                        keras.saving.load_model(
+                            folder / f"{cell}-{seed}.keras", compile=False, safe_mode=True
+                        )
+                        for seed in range(recipe.seeds)
+                    ],
+                )
+                for cell in recipe.cells
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"The model in {folder.name} cannot be read ({reason}); train again") from error
+        return cls(recipe, members, tuple(card["universe"]), pd.Timestamp(card["trained_until"]), card)
+
+
+def card(recipe: Recipe, history: History, universe: tuple[str, ...]) -> dict[str, Any]:
+    """Describe where a model comes from, as JSON-ready values."""
+    installed = {}
+    for package in PACKAGES:
+        try:
+            installed[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": recipe.hash,
+        "universe": list(universe),
+        "trained_until": str(history.as_of.date()),
+        "fingerprint": history.fingerprint,
+        "store_version": history.store_version,
+        "demonstration": history.is_demonstration,
+        "packages": installed,
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+    }

@@ -1,0 +1,156 @@
+"""Windows by index over one float32 matrix, and their labels.
+
+A window is named by the row of its cutoff, its last session. Inputs and labels are asked for
+separately, so that a model that forecasts cannot hold the answer.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from forecaster.errors import TooLittleHistory
+from forecaster.features import Panel
+
+WARM_UP = 67
+"""Sessions before a row that its slowest input reads: 66 returns, and the session before them."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Every window of `lookback` sessions in a panel whose inputs are all known.
+
+    Attributes
+    ----------
+    panel : Panel
+    lookback : int
+        Sessions read, the cutoff included.
+    horizon : int
+        Sessions ahead.
+    """
+
+    panel: Panel
+    lookback: int
+    horizon: int
+
+    @cached_property
+    def ready(self) -> np.ndarray:
+        """Rows whose inputs and base volatility are all known, bool (rows,)."""
+        return np.isfinite(self.panel.values).all(axis=1) & np.isfinite(self.panel.base_sigma)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Rows at which a window ends: `lookback` ready rows in a row, all of one symbol; (n,)."""
+        row = np.arange(len(self.panel.code))
+        first = np.append(True, self.panel.code[1:] != self.panel.code[:-1])
+        outside = np.where(self.ready, np.where(first, row - 1, -1), row)
+        run = row - np.maximum.accumulate(outside)
+        return np.flatnonzero(run >= self.lookback)
+
+    def inputs(self, ends: np.ndarray) -> np.ndarray:
+        """Gather the inputs of some windows: float32 (n, lookback, features)."""
+        view = np.lib.stride_tricks.sliding_window_view(self.panel.values, self.lookback, axis=0)
+        return view[ends - self.lookback + 1].transpose(0, 2, 1)
+
+    def ahead(self, ends: np.ndarray) -> np.ndarray:
+        """Gather what is known ahead of each forecast session: float32 (n, horizon, ahead features)."""
+        steps = np.arange(1, self.horizon + 1)
+        last = len(self.panel.ahead) - 1
+        return self.panel.ahead[np.minimum(self.panel.position[ends][..., None] + steps, last)]
+
+    @cached_property
+    def label_rows(self) -> np.ndarray:
+        """Row of the h-th session after each row, or -1 where it is not stored; int32 (rows, horizon).
+
+        Counted on the exchange's calendar: a session that is missing from the store leaves a gap
+        and does not move the later ones up.
+        """
+        code, position = self.panel.code.astype(np.int64), self.panel.position
+        width = position.max() + self.horizon + 1
+        key = code * width + position
+        wanted = key[:, None] + np.arange(1, self.horizon + 1)
+        found = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        return np.where(key[found] == wanted, found, -1).astype(np.int32)
+
+    def labels(self, ends: np.ndarray, known_by: np.datetime64 | None = None) -> np.ndarray:
+        """Log returns over 1..horizon sessions after each cutoff; float64 (..., horizon).
+
+        Parameters
+        ----------
+        ends : ndarray of int
+            Cutoff rows, of any shape.
+        known_by : datetime64, optional
+            Session; labels of sessions after it are NaN, step by step.
+        """
+        rows = self.label_rows[ends]
+        known = rows >= 0
+        if known_by is not None:
+            known &= self.panel.session[rows] <= known_by
+        returns = self.panel.log_price[rows] - self.panel.log_price[ends][..., None]
+        return np.where(known, returns, np.nan)
+
+    def ends_of(self, symbol: str) -> np.ndarray:
+        """Return the cutoff rows of one symbol.
+
+        Raises
+        ------
+        TooLittleHistory
+            If it has none; says how many sessions it has.
+        """
+        code = self.panel.symbols.index(symbol)
+        mine = self.ends[self.panel.code[self.ends] == code]
+        if not len(mine):
+            stored = int((self.panel.code == code).sum())
+            raise TooLittleHistory(
+                f"{symbol}: {stored} sessions are too few; a forecast reads {self.lookback} sessions, "
+                f"each with {WARM_UP} before it: bring at least {self.lookback + WARM_UP}"
+            )
+        return mine
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Overlapping windows laid into longer stretches that a network reads once.
+
+    A segment starts with `lookback` - 1 burn-in rows; each of the `stride` rows after them is the
+    cutoff of a window, read from the segment's start on. Every cutoff stands in one segment.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, (segments, lookback - 1 + stride)
+        Rows of the panel; clipped to the symbol's ready rows where a segment sticks out.
+    is_cutoff : ndarray of bool, same shape
+        Whether the row is a cutoff to learn from.
+    """
+
+    rows: np.ndarray
+    is_cutoff: np.ndarray
+
+    @classmethod
+    def cover(cls, windows: Windows, cutoffs: np.ndarray, stride: int, offset: int = 0) -> "Segments":
+        """Lay segments over cutoffs.
+
+        Parameters
+        ----------
+        cutoffs : ndarray of int
+            Rows among ``windows.ends``, ascending.
+        stride : int
+            Cutoffs per segment.
+        offset : int
+            Moves the cuts between segments, 0 <= offset < stride, so that epochs differ.
+        """
+        panel, burn_in = windows.panel, windows.lookback - 1
+        chosen = np.zeros(len(panel.code), dtype=bool)
+        chosen[cutoffs] = True
+        rows, flags = [], []
+        for code in np.unique(panel.code[cutoffs]):
+            mine = np.flatnonzero(panel.code == code)
+            own = cutoffs[panel.code[cutoffs] == code]
+            # As many segments for every offset: an epoch's length must not depend on the cuts.
+            count = (own[-1] - own[0] + 2 * stride - 1) // stride
+            starts = own[0] - offset + stride * np.arange(count)
+            steps = starts[:, None] + np.arange(-burn_in, stride)
+            inside = np.clip(steps, mine[0], mine[-1])
+            rows.append(inside)
+            flags.append(chosen[inside] & (inside == steps) & (np.arange(-burn_in, stride) >= 0))
+        return cls(np.concatenate(rows), np.concatenate(flags))
