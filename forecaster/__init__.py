@@ -1,0 +1,70 @@
+"""Stock-price forecasts as calibrated distributions, with the evidence for and against their skill.
+
+>>> import forecaster as fc
+>>> ws = fc.Workspace("data")
+>>> history = ws.history()
+>>> model = fc.train(history, fc.Recipe())
+>>> fc.plot_forecast(history, model.forecast(history), "AAPL")
+
+Names are imported when they are first used, so that ``import forecaster`` costs nothing.
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# TensorFlow reads this when it is first imported, wherever that happens.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+if TYPE_CHECKING:
+    from forecaster.config import Recipe, Settings
+    from forecaster.errors import ForecasterError
+    from forecaster.evaluation.backtest import Backtest, backtest
+    from forecaster.history import History
+    from forecaster.models.trained import Model
+    from forecaster.plots import plot_forecast, plot_scores
+    from forecaster.quickstart import quickstart
+    from forecaster.workflow import train
+    from forecaster.workspace import Workspace
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "Backtest": "evaluation.backtest",
+    "ForecasterError": "errors",
+    "History": "history",
+    "Model": "models.trained",
+    "Recipe": "config",
+    "Settings": "config",
+    "Workspace": "workspace",
+    "backtest": "evaluation.backtest",
+    "plot_forecast": "plots",
+    "plot_scores": "plots",
+    "quickstart": "quickstart",
+    "train": "workflow",
+}
+
+__all__ = [
+    "Backtest",
+    "ForecasterError",
+    "History",
+    "Model",
+    "Recipe",
+    "Settings",
+    "Workspace",
+    "backtest",
+    "plot_forecast",
+    "plot_scores",
+    "quickstart",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

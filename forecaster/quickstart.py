@@ -1,0 +1,118 @@
+"""From an empty folder to stored forecasts: what ``make run`` does before it opens the dashboard."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from forecaster.config import Recipe, SourceName
+from forecaster.errors import DataError
+from forecaster.progress import Progress, silent
+from forecaster.report import verdict_on
+from forecaster.sources import Fetched, Outcome, Source, source
+from forecaster.workspace import Workspace
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a quickstart left behind.
+
+    Attributes
+    ----------
+    trained : bool
+        False if the workspace was ready and nothing was done.
+    version : str
+        The champion.
+    scores : DataFrame
+        Its backtest's score table.
+    verdict : str
+    """
+
+    trained: bool
+    version: str
+    scores: pd.DataFrame
+    verdict: str
+
+
+def quickstart(
+    workspace: Workspace,
+    recipe: Recipe,
+    choice: SourceName | None = None,
+    progress: Progress = silent,
+    say: Say = lambda line: None,
+) -> Summary:
+    """Bring data, train, score on unseen sessions, register, forecast; each step only if it is missing.
+
+    Parameters
+    ----------
+    choice : {"auto", "yahoo", "sample"}, optional
+        Default: the setting ``source``. "auto" takes Yahoo if it answers within the setting
+        ``probe_seconds``, else the sample, and says which and why.
+    say : callable, optional
+        Takes one line for the user.
+
+    Raises
+    ------
+    DataError
+        If no symbol arrived.
+    """
+    if workspace.store.version("prices") < 0:
+        _bring_data(workspace, choice or workspace.settings.source, progress, say)
+    registry = workspace.registry
+    if registry.holder("champion") is not None and set(workspace.watchlist) <= set(
+        workspace.forecasts()["symbol"]
+    ):
+        return _summary(workspace, trained=False)
+    # Late: a workspace that is ready does not need TensorFlow.
+    from forecaster.evaluation.backtest import backtest
+    from forecaster.workflow import issue, train
+
+    trained = registry.holder("champion") is None
+    if trained:
+        history = workspace.history()
+        evidence = backtest(history, recipe, progress=progress)
+        registry.add(train(history, recipe, progress), evidence)
+        say(f"Model registered: {registry.promote()}.")
+    issue(workspace.store, registry, workspace.watchlist)
+    return _summary(workspace, trained)
+
+
+def _summary(workspace: Workspace, trained: bool) -> Summary:
+    version = workspace.registry.holder("champion") or ""
+    words = verdict_on(workspace.registry.decisions(), version)
+    return Summary(trained, version, workspace.registry.scores(version), words)
+
+
+def _bring_data(workspace: Workspace, choice: SourceName, progress: Progress, say: Say) -> None:
+    name, why = ("sample", "you asked for it") if choice == "sample" else ("yahoo", "you asked for it")
+    if choice == "auto":
+        yahoo = source("yahoo", workspace.settings)
+        answer = _within(workspace.settings.probe_seconds, yahoo, workspace.settings.watchlist[0])
+        if answer is not None and answer.outcome is Outcome.OK:
+            name, why = "yahoo", "Yahoo answered"
+        else:
+            seconds = workspace.settings.probe_seconds
+            reason = f"no answer within {seconds:.0f} s" if answer is None else answer.detail
+            name, why = "sample", f"Yahoo did not deliver: {reason}"
+    say(f"Prices: {'live, from Yahoo' if name == 'yahoo' else 'the bundled sample, 2013 to 2023'} ({why}).")
+    chosen = source(name, workspace.settings)
+    symbols = chosen.symbols() or workspace.settings.watchlist
+    outcomes = workspace.update(symbols, chosen, progress)
+    for row in outcomes[outcomes["outcome"] != Outcome.OK].itertuples():
+        say(f"{row.symbol}: {row.outcome}, {row.detail}")
+    if not (outcomes["outcome"] == Outcome.OK).any():
+        raise DataError(
+            "No symbol arrived; try again later, or: python -m forecaster quickstart --source sample"
+        )
+
+
+def _within(seconds: float, source: Source, symbol: str) -> Fetched | None:
+    answers: list[Fetched] = []
+    # A daemon: a request that hangs must not hold the program up, not even at its end.
+    asking = threading.Thread(target=lambda: answers.append(source.fetch(symbol)), daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answers[0] if answers else None

@@ -1,0 +1,102 @@
+"""What a person or a program reads of a forecast: prices, probabilities, caveats, scores."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecaster.evaluation.verdict import probability
+from forecaster.history import History
+from forecaster.models import TITLES
+from forecaster.models.tabulate import as_prices
+from forecaster.tables import QUANTILE_COLUMNS
+
+LOSS = 0.05
+"""Fraction of the last price; the report tells the probability of losing more."""
+
+DEMONSTRATION = "Demonstration on the bundled sample: it ends in the past, and so do its forecasts."
+
+
+def forecast_report(table: pd.DataFrame, history: History, words: str) -> dict[str, Any]:
+    """Express one symbol's forecast as JSON-ready values.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The symbol's rows of the forecasts table.
+    history : History
+        Where the symbol's currency stands.
+    words : str
+        Verdict on the model version.
+
+    Returns
+    -------
+    dict
+        symbol, currency, cutoff, base_price, version, verdict, demonstration, note, and ``rows``, one
+        per session ahead: step, session, price quantiles (q01 ... q99), prob_up and prob_loss (of
+        losing more than 5 %).
+    """
+    prices = as_prices(table, LOSS)
+    first = prices.iloc[0]
+    rows = [
+        {"step": row["step"], "session": str(row["session"].date())}
+        | {name: round(row[name], 4) for name in (*QUANTILE_COLUMNS, "prob_up", "prob_loss")}
+        for row in prices.to_dict("records")
+    ]
+    return {
+        "symbol": str(first["symbol"]),
+        "currency": history.instruments[first["symbol"]].currency,
+        "cutoff": str(first["cutoff"].date()),
+        "base_price": round(float(first["base_price"]), 4),
+        "version": str(table["version"].iloc[0]),
+        "verdict": words,
+        "demonstration": history.is_demonstration,
+        "note": " ".join(filter(None, [DEMONSTRATION if history.is_demonstration else "", words])),
+        "rows": rows,
+    }
+
+
+def verdict_on(decisions: pd.DataFrame, version: str) -> str:
+    """Return the verdict that was written down when a version was last decided upon."""
+    mine = decisions[decisions["version"] == version].sort_values("decided_at")
+    return str(mine["verdict"].iloc[-1])
+
+
+def score_rows(scores: pd.DataFrame, step: int = 1) -> pd.DataFrame:
+    """Prepare the score table of one step for reading, best log score first.
+
+    Returns
+    -------
+    DataFrame
+        One row per model, text columns with units in their headings.
+    """
+    rows = scores[scores["step"] == step].sort_values("log_score", ignore_index=True)
+    return pd.DataFrame(
+        {
+            "Model": rows["model"].map(TITLES) + rows["is_best"].map({True: " (best)", False: ""}),
+            "Log score, nats": _signed(rows["log_score"], 4),
+            "Gain on last price, nats": _signed(rows["log_score_gain"], 4),
+            "Test": [probability(p) for p in rows["log_score_p"]],
+            "CRPS, %": _plain(100 * rows["crps"], 3),
+            "CRPS skill, %": _signed(rows["crps_skill"], 2),
+            "Pinball 1/5/95/99 %, bp": [
+                " / ".join(f"{row[f'pinball_{level:02d}']:.1f}" for level in (1, 5, 95, 99))
+                for row in rows.to_dict("records")
+            ],
+            "Coverage 50/80/90/98 %": [
+                " / ".join(f"{row[f'coverage_{level}']:.1f}" for level in (50, 80, 90, 98))
+                for row in rows.to_dict("records")
+            ],
+            "Direction, %": ["none" if np.isnan(value) else f"{value:.1f}" for value in rows["direction"]],
+            "Price error, %": _plain(rows["mae"], 3),
+            "Error test": [probability(p) for p in rows["mae_p"]],
+        }
+    )  # fmt: skip
+
+
+def _plain(values: pd.Series, digits: int) -> list[str]:
+    return [f"{value:.{digits}f}" for value in values]
+
+
+def _signed(values: pd.Series, digits: int) -> list[str]:
+    return [f"{value:+.{digits}f}".replace("-", "\u2212") for value in values]

@@ -1,0 +1,164 @@
+"""A workspace: a folder with a store, a registry and a ledger; what notebooks hold."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from forecaster import ingest, ledger
+from forecaster.config import Settings
+from forecaster.errors import DataError
+from forecaster.history import History, read_history
+from forecaster.instruments import normalise
+from forecaster.progress import Progress, silent
+from forecaster.registry import Registry
+from forecaster.sources import Outcome, Source, source
+from forecaster.sources.files import FilesSource
+from forecaster.store import Store, now
+
+
+class Workspace:
+    """One folder of data, models and forecasts.
+
+    Parameters
+    ----------
+    home : str or Path, optional
+        The folder; made when first written to. Default: the setting ``home``.
+    settings : Settings, optional
+        Default: read from ``forecaster.toml`` and ``FORECASTER_*`` variables.
+    """
+
+    def __init__(self, home: str | Path | None = None, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.load(home=home)
+        self.home = Path(home) if home is not None else self.settings.home
+        self.store = Store(self.home / "store")
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Model versions, aliases and decisions."""
+        return Registry(self.home, self.store)
+
+    @property
+    def watchlist(self) -> tuple[str, ...]:
+        """Symbols that are kept up to date and forecast, in alphabetical order."""
+        rows = self.store.current("watchlist")
+        return tuple(rows.loc[rows["watched"], "symbol"])
+
+    def watch(self, symbols: Sequence[str], watched: bool = True) -> None:
+        """Put symbols on the watchlist, or take them off it; prices stay."""
+        wanted = list(dict.fromkeys(normalise(symbol) for symbol in symbols))
+        changed = [symbol for symbol in wanted if (symbol in self.watchlist) != watched]
+        self.store.append(
+            "watchlist", pd.DataFrame({"symbol": changed, "watched": watched, "recorded_at": now()})
+        )
+
+    def update(
+        self,
+        symbols: Sequence[str] | None = None,
+        source: str | Source | None = None,
+        progress: Progress = silent,
+    ) -> pd.DataFrame:
+        """Fetch prices and append what is new; safe to repeat.
+
+        Parameters
+        ----------
+        symbols : sequence of str, optional
+            Default: the watchlist. Symbols that arrive are put on it.
+        source : str or Source, optional
+            "yahoo", "sample" or a source of your own; default: where the stored prices come from.
+
+        Returns
+        -------
+        DataFrame
+            Per symbol: symbol, source, outcome, rows appended, detail.
+        """
+        wanted = [normalise(symbol) for symbol in symbols] if symbols is not None else list(self.watchlist)
+        if not wanted:
+            raise DataError("No symbol to update; name some, or: python -m forecaster watchlist add AAPL")
+        chosen = self._source(source)
+        # What lies in files arrives in one commit, all or nothing.
+        batch = len(wanted) if isinstance(chosen, FilesSource) else ingest.BATCH
+        moment, delay = now(), self.settings.bar_delay_minutes
+        outcomes = ingest.update(self.store, chosen, wanted, moment, delay, progress, batch)
+        if chosen.name == "yahoo" and (outcomes["outcome"] == Outcome.OK).any():
+            ingest.update_factors(self.store, chosen, moment, delay)
+        self.watch(list(outcomes.loc[outcomes["outcome"] == Outcome.OK, "symbol"]))
+        return outcomes
+
+    def import_file(
+        self, path: str | Path, columns: Mapping[str, str] | None = None, exchange: str = "XNYS"
+    ) -> pd.DataFrame:
+        """Take prices from a CSV or Parquet file, or from a folder of them.
+
+        All or nothing: a faulty file is refused whole.
+
+        Raises
+        ------
+        FileFormatError
+            Naming file, row and column.
+        """
+        files = FilesSource(Path(path), columns, exchange)
+        return self.update(files.symbols(), files)
+
+    def history(
+        self,
+        as_of: str | pd.Timestamp | None = None,
+        recorded_by: pd.Timestamp | None = None,
+        symbols: Sequence[str] | None = None,
+    ) -> History:
+        """Read what was known at the close of a session; see `history.read_history`.
+
+        Default symbols: the watchlist, or all that is stored where it is empty.
+        """
+        wanted = (
+            [normalise(symbol) for symbol in symbols] if symbols is not None else (self.watchlist or None)
+        )
+        return read_history(self.store, wanted, as_of, recorded_by)
+
+    def forecasts(self, symbol: str | None = None) -> pd.DataFrame:
+        """Return the forecasts last issued; see `ledger.latest`."""
+        return ledger.latest(self.store, None if symbol is None else normalise(symbol))
+
+    def forecast(self, symbol: str, as_of: str | pd.Timestamp | None = None) -> pd.DataFrame:
+        """Return one symbol's forecast from its last session; compute and issue it if need be.
+
+        Parameters
+        ----------
+        as_of : str or Timestamp, optional
+            Session; the forecast is then computed from what was known at its close, and not issued.
+
+        Returns
+        -------
+        DataFrame
+            Rows of the forecasts table, one per step.
+
+        Raises
+        ------
+        UnknownSymbol, TooLittleHistory
+            If the symbol cannot be forecast.
+        ModelError
+            If there is no model yet.
+        """
+        ticker = normalise(symbol)
+        last = self.history(symbols=[ticker]).as_of
+        if as_of is None:
+            held = self.forecasts(ticker)
+            if not held.empty and held["cutoff"].iloc[0] == last:
+                return held
+        # Late: it brings TensorFlow, which a forecast already issued does not need.
+        from forecaster import workflow
+
+        if as_of is not None:
+            return workflow.forecast(self.store, self.registry, [ticker], as_of)
+        workflow.issue(self.store, self.registry, [ticker])
+        return self.forecasts(ticker)
+
+    def _source(self, choice: str | Source | None) -> Source:
+        if choice is not None and not isinstance(choice, str):
+            return choice
+        return source(choice or self._stored_source(), self.settings)
+
+    def _stored_source(self) -> str:
+        sources = set(self.store.rows("updates")["source"])
+        return "sample" if sources == {"sample"} else "yahoo"
