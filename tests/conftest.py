@@ -1,0 +1,52 @@
+"""Workspaces that tests share: made once, copied where a test writes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from forecaster.config import Recipe, Settings
+from forecaster.history import History
+from forecaster.quickstart import quickstart
+from forecaster.workspace import Workspace
+
+TINY = Recipe(lookback=16, units=4, seeds=1, epochs=2, batch=64, horizon=20)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recipe:
+    """A recipe that trains in seconds; it proves the road, not the skill."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def _sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("sample")
+    Workspace(home, Settings(source="sample")).update(["AAPL", "NFLX", "NVDA"], "sample")
+    return home
+
+
+@pytest.fixture
+def sample_workspace(_sample_home: Path, tmp_path: Path) -> Workspace:
+    """A workspace of one's own with three of the sample's symbols and no model."""
+    return Workspace(shutil.copytree(_sample_home, tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def history(_sample_home: Path) -> History:
+    """Three of the sample's symbols, all sessions; not to be written to."""
+    return Workspace(_sample_home).history()
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quickstarted workspace on the sample with a tiny model; not to be written to."""
+    home = tmp_path_factory.mktemp("trained")
+    quickstart(Workspace(home, Settings(home=home, source="sample")), TINY)
+    return home
+
+
+@pytest.fixture
+def trained_workspace(trained_home: Path, tmp_path: Path) -> Workspace:
+    """A copy of the trained workspace for a test that writes."""
+    return Workspace(shutil.copytree(trained_home, tmp_path / "trained"))
