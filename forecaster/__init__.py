@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forecaster.history import History
     from forecaster.models.trained import Model
     from forecaster.plots import plot_forecast, plot_scores
-    from forecaster.quickstart import quickstart
+    from forecaster.first_run import quickstart
     from forecaster.workflow import train
     from forecaster.workspace import Workspace
 
@@ -42,7 +42,7 @@ _ROOMS = {
     "backtest": "evaluation.backtest",
     "plot_forecast": "plots",
     "plot_scores": "plots",
-    "quickstart": "quickstart",
+    "quickstart": "first_run",
     "train": "workflow",
 }
 

@@ -12,26 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from forecaster.errors import ForecasterError, UsageError
+from forecaster.errors import ForecasterError, RateLimited, SourceError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from forecaster.workspace import Workspace
 
-DONE, FAILED, PARTLY, TRY_LATER, INTERRUPTED = 0, 1, 3, 75, 130
+DONE, PARTLY, INTERRUPTED = 0, 3, 130
 
 app = typer.Typer(
     name="forecaster",
     help="Stock-price forecasts as calibrated distributions, with the evidence for and against their skill.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-watchlist = typer.Typer(help="Symbols that are kept up to date and forecast.", no_args_is_help=True)
-models = typer.Typer(help="Versions of the model.", no_args_is_help=True)
+watchlist = typer.Typer(help="Symbols that are kept up to date and forecast.")
+models = typer.Typer(help="Versions of the model.")
 app.add_typer(watchlist, name="watchlist")
 app.add_typer(models, name="models")
 
@@ -61,7 +60,7 @@ def quickstart(
     """Bring data, train, score on unseen sessions and forecast; nothing is done twice."""
     from forecaster.config import Recipe, Settings
     from forecaster.progress import for_terminal
-    from forecaster.quickstart import quickstart as run
+    from forecaster.first_run import quickstart as run
     from forecaster.workspace import Workspace
 
     settings = Settings.load(home=home, source=source)
@@ -275,16 +274,19 @@ def dashboard(
 def main() -> NoReturn:
     """Run the command line and exit."""
     try:
-        code = app(standalone_mode=False) or DONE
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or DONE
     except ForecasterError as error:
-        typer.echo(f"error: {error}", err=True)
-        code = error.exit_code
-    except typer.Exit as leaving:
-        code = leaving.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+        code = _tell(str(error), error.exit_code)
+    except typer.TyperException as error:
+        code = _tell(f"{error.format_message()} See: python -m forecaster --help", error.exit_code)
+    if code == INTERRUPTED:
         typer.echo("interrupted", err=True)
-        code = INTERRUPTED
     sys.exit(code)
+
+
+def _tell(message: str, code: int) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
 
 
 def _workspace(home: Path | None) -> "Workspace":
@@ -304,10 +306,15 @@ def _report_outcomes(outcomes: "pd.DataFrame", as_json: bool) -> None:
     else:
         _print_frame(outcomes, "Outcomes")
     arrived = outcomes["outcome"] == "ok"
-    if not arrived.all():
-        limited = (outcomes["outcome"] == "rate_limited").any()
-        none_arrived = TRY_LATER if limited else FAILED
-        raise typer.Exit(PARTLY if arrived.any() else none_arrived)
+    if arrived.all():
+        return
+    if arrived.any():
+        raise typer.Exit(PARTLY)
+    first = outcomes.iloc[0]
+    why = f"No symbol arrived; {first['symbol']}: {first['outcome']}, {first['detail']}"
+    if (outcomes["outcome"] == "rate_limited").any():
+        raise RateLimited(f"{why}; try again later")
+    raise SourceError(f"{why}; check the symbols, the connection and --source")
 
 
 def _records(frame: "pd.DataFrame") -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ Only code that trains, promotes or loads a model opens MLflow; the dashboard rea
 import json
 import logging
 import os
-import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +52,7 @@ class Registry:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             self._home.mkdir(parents=True, exist_ok=True)
@@ -63,9 +63,12 @@ class Registry:
                 )
             if not client.search_registered_models(f"name = '{NAME}'"):
                 client.create_registered_model(NAME)
-        except (OSError, MlflowException) as error:
+        except (OSError, MlflowException, SQLAlchemyError) as error:
             reason = str(error).splitlines()[0]
-            raise StoreError(f"The model registry in {self._home} cannot be opened ({reason})") from error
+            raise StoreError(
+                f"The model registry {self._home / 'mlflow.db'} cannot be opened ({reason}); "
+                f"restore it from a backup, or choose another folder with --home"
+            ) from error
         return client
 
     def add(self, model: "Model", backtest: Backtest) -> str:
@@ -89,14 +92,14 @@ class Registry:
         client = self._client
         (experiment,) = client.search_experiments(filter_string=f"name = '{NAME}'")
         run = client.create_run(experiment.experiment_id, tags={"recipe": model.recipe.hash})
-        with tempfile.TemporaryDirectory() as folder:
-            model.save(Path(folder))
-            client.log_artifacts(run.info.run_id, folder, "model")
+        # Beside the home's other files and not where MLflow would put them: a workspace may be moved.
+        folder = self._artifacts / run.info.run_id
+        model.save(folder)
         for row in backtest.scores().to_dict("records"):
             for metric in ("log_score", "crps", "coverage_90"):
                 client.log_metric(run.info.run_id, f"{row['model']}/{metric}", row[metric], step=row["step"])
         client.set_terminated(run.info.run_id)
-        entry = client.create_model_version(NAME, f"{run.info.artifact_uri}/model", run.info.run_id)
+        entry = client.create_model_version(NAME, folder.resolve().as_uri(), run.info.run_id)
         version = str(entry.version)
         moment = now()
         self._store.append("backtests", backtest.forecasts.assign(version=version, recorded_at=moment))
@@ -188,8 +191,7 @@ class Registry:
             run = str(self._client.get_model_version(NAME, chosen).run_id)
         except MlflowException as error:
             raise ModelError(f"No model version {chosen!r} in the registry") from error
-        # By its place in the home, not by the stored address: a workspace may be moved.
-        return chosen, Model.load(self._artifacts / run / "artifacts" / "model")
+        return chosen, Model.load(self._artifacts / run)
 
     def decisions(self) -> pd.DataFrame:
         """Return every decision, oldest first."""

@@ -7,7 +7,7 @@ import pytest
 
 from forecaster.config import Recipe, Settings
 from forecaster.history import History
-from forecaster.quickstart import quickstart
+from forecaster.first_run import quickstart
 from forecaster.workspace import Workspace
 
 TINY = Recipe(lookback=16, units=4, seeds=1, epochs=2, batch=64, horizon=20)

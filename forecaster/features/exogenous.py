@@ -145,7 +145,7 @@ def ahead(exchange: str) -> np.ndarray:
     flags[expiry[expiry >= 0]] = 1.0
     return np.column_stack(
         [
-            *(days.dayofweek == weekday for weekday in range(5)),
+            *(days.day_of_week == weekday for weekday in range(5)),
             np.log(closed),
             days.isin(calendar(exchange).early_closes),
             month_end,
@@ -160,5 +160,5 @@ def _log_change(levels: pd.Series) -> pd.Series:
 
 def _factor(factors: pd.DataFrame, name: str) -> pd.DataFrame:
     rows = factors[factors["name"] == name].sort_values("known_at", ignore_index=True)
-    moments = pd.DatetimeIndex(pd.to_datetime(rows["known_at"], utc=True)).tz_localize(None).as_unit("ns")
+    moments = rows["known_at"].dt.tz_convert(None).astype("datetime64[ns]")
     return pd.DataFrame({"known_at": moments, "value": rows["value"].to_numpy()})

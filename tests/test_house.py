@@ -1,0 +1,187 @@
+"""The house itself: rooms import downward only, the front door is what it says, the words are kept."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import forecaster
+from forecaster import tables
+from forecaster.config import Recipe, Settings
+from forecaster.errors import ForecasterError, UsageError
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "forecaster"
+
+ROOMS = [
+    "errors", "config", "progress", "tables", "instruments", "sessions", "store", "sources", "ingest",
+    "history", "features", "windows", "models", "evaluation", "report", "plots", "registry", "ledger",
+    "workflow", "workspace", "first_run", "cli", "dashboard",
+]  # fmt: skip
+"""Every room imports only rooms above it in this list."""
+
+INSIDE = {
+    "sources": ["__init__", "yahoo", "files", "sample"],
+    "features": ["volatility", "bars", "trend", "previous_day", "exogenous", "__init__"],
+    "models": [
+        "distribution",
+        "__init__",
+        "scaled_t",
+        "rolling_t",
+        "ewma_t",
+        "tabulate",
+        "recurrent",
+        "trained",
+    ],
+    "evaluation": ["__init__", "folds", "significance", "scores", "verdict", "backtest"],
+    "dashboard": ["data", "forecast", "__init__"],
+}
+"""The same inside a room; a table of variants may name the files below it, late, in a function."""
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(file: Path) -> set[tuple[str, bool]]:
+    """Names of this package that a file imports, each with whether it does so inside a function."""
+    tree = ast.parse(file.read_text())
+    late = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "forecaster":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "forecaster"]
+        else:
+            continue
+        found |= {(name, node in late) for name in names}
+    return found
+
+
+def place(name: str) -> tuple[str, str]:
+    """Room and file of a dotted name."""
+    parts = name.split(".")[1:]
+    room = parts[0]
+    if room in INSIDE:
+        return room, parts[1] if len(parts) > 1 and parts[1] in INSIDE[room] else "__init__"
+    return room, ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_only_downward(file: Path) -> None:
+    relative = file.relative_to(PACKAGE).with_suffix("")
+    if str(relative) in ("__init__", "__main__"):
+        pytest.skip("the front door opens onto every room")
+    room, inside = relative.parts[0], relative.parts[1] if len(relative.parts) > 1 else ""
+    for name, late in imported(file):
+        their_room, their_file = place(name)
+        assert their_room in ROOMS, name
+        if their_room == room and room in INSIDE:
+            order = INSIDE[room]
+            is_table = inside == "__init__" and late
+            assert is_table or order.index(their_file) < order.index(inside), f"{relative} imports {name}"
+        else:
+            assert ROOMS.index(their_room) < ROOMS.index(room), f"{relative} imports {name}"
+
+
+def test_every_file_has_its_place() -> None:
+    for file in FILES:
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        assert parts[0] in (*ROOMS, "__init__", "__main__"), file
+        if len(parts) > 1:
+            assert parts[1] in INSIDE[parts[0]], file
+
+
+def test_no_file_wants_to_be_two_rooms() -> None:
+    assert not [file.name for file in FILES if len(file.read_text().splitlines()) > 400]
+
+
+def test_all_equals_the_public_names() -> None:
+    assert sorted(forecaster.__all__) == list(forecaster.__all__)
+    assert set(forecaster.__all__) == set(forecaster._ROOMS)
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    checked = next(node for node in ast.walk(tree) if isinstance(node, ast.If))
+    typed = {alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert typed == set(forecaster.__all__)
+    for name in forecaster.__all__ * 2:
+        value = getattr(forecaster, name)
+        assert value.__doc__, name
+        assert value.__name__ == name, "a module of that name hides it"
+    with pytest.raises(AttributeError, match="plot_forecast"):
+        forecaster.nonsense  # noqa: B018
+
+
+def test_the_package_itself_imports_nothing_heavy() -> None:
+    code = "import sys, forecaster; heavy = {'pandas', 'numpy', 'keras', 'tensorflow', 'typer'}; "
+    subprocess.run([sys.executable, "-c", code + "assert not heavy & set(sys.modules)"], check=True)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from forecaster.cli import app; app(['--help'], standalone_mode=False); "
+        "assert not {'pandas', 'numpy', 'keras', 'mlflow', 'streamlit'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "torch", "jax"])
+def test_no_file_names_a_keras_backend(package: str) -> None:
+    for file in FILES:
+        assert f"import {package}" not in file.read_text(), file
+
+
+def test_nothing_is_pickled() -> None:
+    for file in FILES:
+        text = file.read_text()
+        assert "pickle" not in text, file
+        assert "joblib.load" not in text, file
+
+
+def test_every_error_is_drawn_in_the_tree() -> None:
+    from forecaster import errors
+
+    kinds = [value for value in vars(errors).values() if isinstance(value, type)]
+    for one in kinds:
+        assert issubclass(one, ForecasterError)
+        assert one.__name__ in (errors.__doc__ or "")
+
+
+def test_an_unknown_table_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="prices, actions, instruments"):
+        tables.table("nonsense")
+
+
+def test_a_recipe_is_named_by_its_content() -> None:
+    assert Recipe().hash == Recipe().hash != Recipe(units=33).hash
+    assert Recipe().but(seeds=3) == Recipe(seeds=3)
+    assert Recipe.parse(Recipe(cells=("gru",)).model_dump(mode="json")) == Recipe(cells=("gru",))
+    for wrong in (
+        {"cells": ("lstm", "lstm")},
+        {"cells": ()},
+        {"lookback": 0},
+        {"horizon": "x"},
+        {"nonsense": 1},
+    ):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            Recipe(**wrong)
+
+
+def test_settings_come_from_the_file_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORECASTER_HOME", raising=False)
+    (tmp_path / "forecaster.toml").write_text('home = "elsewhere"\nport = 9000\n')
+    assert Settings.load().home == Path("elsewhere")
+    monkeypatch.setenv("FORECASTER_PORT", "9001")
+    assert Settings.load().port == 9001
+    assert Settings.load(port=9002).port == 9002
+    monkeypatch.setenv("FORECASTER_PORT", "many")
+    with pytest.raises(UsageError, match="port"):
+        Settings.load()

@@ -1,0 +1,159 @@
+"""Nothing at session t depends on rows after t: not a bit moves when the future is rewritten."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from perturb import close_of, perturb
+
+from forecaster.config import GROUPS, Recipe
+from forecaster.evaluation.backtest import backtest
+from forecaster.features import assemble
+from forecaster.history import History
+from forecaster.models import KINDS, kind
+from forecaster.windows import Windows
+from forecaster.workflow import train
+
+CUTOFFS = [pd.Timestamp("2014-06-10"), pd.Timestamp("2019-12-24"), pd.Timestamp("2023-09-20")]
+
+
+@pytest.fixture(scope="module")
+def with_factors(history: History) -> History:
+    """The history with a market index and a volatility index that is known a quarter hour after the close."""
+    sessions = history.prices["session"].unique()
+    random = np.random.default_rng(1)
+    frames = []
+    for name, minutes in (("market_index", 0), ("volatility_index", 15)):
+        level = 100 * np.exp(np.cumsum(random.normal(0, 0.01, len(sessions))))
+        known = [close_of(pd.Timestamp(day)) + pd.Timedelta(minutes=minutes) for day in sessions]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "name": name,
+                    "symbol": "",
+                    "session": sessions,
+                    "value": level,
+                    "known_at": known,
+                    "source": "made up",
+                    "fetched_at": pd.Timestamp("2024-01-01", tz="UTC"),
+                }
+            )
+        )
+    return replace(history, factors=pd.concat(frames, ignore_index=True))
+
+
+@pytest.mark.parametrize("after", CUTOFFS, ids=lambda day: str(day.date()))
+@pytest.mark.parametrize("seed", [0, 1])
+def test_inputs_do_not_see_later_rows(with_factors: History, after: pd.Timestamp, seed: int) -> None:
+    true, false = assemble(with_factors), assemble(perturb(with_factors, after, seed))
+    past = true.session <= after.to_datetime64()
+    for name in ("values", "base_sigma", "log_price", "log_return", "close", "position"):
+        np.testing.assert_array_equal(getattr(true, name)[past], getattr(false, name)[past], err_msg=name)
+    np.testing.assert_array_equal(true.ahead, false.ahead)
+    assert not np.array_equal(true.values[~past], false.values[~past], equal_nan=True)
+
+
+def test_inputs_do_not_depend_on_whether_there_is_a_future(with_factors: History) -> None:
+    after = CUTOFFS[1]
+    whole, cut = assemble(with_factors), assemble(with_factors.until(after))
+    past = whole.session <= after.to_datetime64()
+    np.testing.assert_array_equal(whole.values[past], cut.values)
+    np.testing.assert_array_equal(whole.base_sigma[past], cut.base_sigma)
+
+
+def test_a_factor_known_after_the_cutoff_is_not_used(with_factors: History) -> None:
+    panel = assemble(with_factors)
+    column = panel.names.index("exogenous.volatility_index")
+    factors = with_factors.factors
+    index = factors[factors["name"] == "volatility_index"].set_index("session")["value"]
+    row = 500
+    before, own = panel.session[row - 1], panel.session[row]
+    sigma = panel.base_sigma[row - 1]
+    expected = np.log(index[before] / 100 / np.sqrt(252) / sigma)
+    assert panel.values[row, column] == pytest.approx(expected, rel=1e-5)
+    assert index[before] != index[own]
+    moved = factors.assign(
+        known_at=factors["known_at"].where(
+            factors["name"] != "volatility_index", factors["known_at"] - pd.Timedelta(minutes=15)
+        )
+    )
+    told = assemble(replace(with_factors, factors=moved))
+    expected_now = np.log(index[own] / 100 / np.sqrt(252) / sigma)
+    assert told.values[row, column] == pytest.approx(expected_now, rel=1e-5)
+    late = moved.assign(
+        known_at=moved["known_at"].where(
+            moved["name"] != "volatility_index", moved["known_at"] + pd.Timedelta(seconds=1)
+        )
+    )
+    np.testing.assert_array_equal(assemble(replace(with_factors, factors=late)).values, panel.values)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_fit_does_not_see_later_rows(history: History, tiny: Recipe, name: str) -> None:
+    refit = pd.Timestamp("2016-03-01")
+    forecasts = []
+    for panel in (assemble(history), assemble(perturb(history, refit))):
+        windows = Windows(panel, tiny.lookback, tiny.horizon)
+        ends = windows.ends[panel.session[windows.ends] <= refit.to_datetime64()]
+        model = kind(name, tiny).fit(windows, refit.to_datetime64(), lambda note: None)
+        forecasts.append(model.forecast(windows, ends[-50:]))
+    for parameter in ("mean", "sigma", "df"):
+        np.testing.assert_array_equal(getattr(forecasts[0], parameter), getattr(forecasts[1], parameter))
+
+
+def test_a_trained_model_forecasts_the_same_whatever_comes_later(history: History, tiny: Recipe) -> None:
+    as_of = pd.Timestamp("2015-07-01")
+    true, false = history, perturb(history, as_of)
+    tables = [train(one.until(as_of), tiny).forecast(one.until(as_of)) for one in (true, false)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_a_backtest_does_not_see_rows_after_each_cutoff(history: History, tiny: Recipe) -> None:
+    last = pd.Timestamp("2016-12-30")
+    short = history.until(last)
+    after = pd.Timestamp("2016-06-01")
+    recipe = tiny.but(cells=("gru",))
+    tables = [
+        backtest(one, recipe, folds=2, test_sessions=252).forecasts for one in (short, perturb(short, after))
+    ]
+    refit = sorted(tables[0]["cutoff"].unique())[126]
+    columns = [
+        "model",
+        "symbol",
+        "cutoff",
+        "step",
+        "session",
+        "base_price",
+        "mean",
+        "sigma",
+        "df",
+        "q05",
+        "q99",
+    ]
+    known = [
+        table.loc[(table["cutoff"] <= after) & (table["cutoff"] < refit), columns].reset_index(drop=True)
+        for table in tables
+    ]
+    assert len(known[0]) > 1000
+    pd.testing.assert_frame_equal(*known, check_exact=True)
+
+
+@pytest.mark.parametrize("left_out", GROUPS)
+def test_a_group_left_out_moves_nothing(history: History, left_out: str) -> None:
+    """Ablation: what only a removed group reads must not reach the rest by another way."""
+    groups = tuple(group for group in GROUPS if group != left_out)
+    panel = assemble(history, groups)
+    assert not any(name.startswith(left_out) for name in panel.names)
+    if left_out == "previous_day":
+        day = panel.session == panel.session[700]
+        changed = history.prices.copy()
+        rows = (changed["symbol"] == "AAPL") & (changed["session"] == panel.session[700])
+        changed.loc[rows, ["open", "high", "low", "close", "adj_close"]] *= 1.07
+        again = assemble(replace(history, prices=changed), groups)
+        own = [i for i, name in enumerate(panel.names) if name.startswith("trend")]
+        mine = day & (panel.code == panel.symbols.index("AAPL"))
+        np.testing.assert_array_equal(panel.values[mine][:, own], again.values[mine][:, own])
+        np.testing.assert_array_equal(panel.base_sigma[mine], again.base_sigma[mine])
+    if left_out == "exogenous":
+        assert panel.ahead.shape[1] == 0 or not panel.ahead.any()

@@ -1,0 +1,140 @@
+"""Registry, ledger and workflow on real MLflow with SQLite and real Delta tables."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecaster import ledger
+from forecaster.config import Recipe
+from forecaster.errors import ModelError, NotEarned, UsageError
+from forecaster.evaluation.backtest import Backtest
+from forecaster.models.trained import Model
+from forecaster.first_run import quickstart
+from forecaster.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(trained_workspace: Workspace) -> Workspace:
+    return trained_workspace
+
+
+def backtest_of(workspace: Workspace, recipe: Recipe, better_by: float) -> Backtest:
+    """The champion's own backtest with the served log score moved by a noisy constant."""
+    rows = workspace.store.rows("backtests", where={"version": ["1"]}).drop(
+        columns=["version", "recorded_at"]
+    )
+    noise = np.random.default_rng(0).normal(0, 0.01, len(rows))
+    served = rows["model"] == "served"
+    moved = rows.assign(log_score=rows["log_score"] - np.where(served, better_by + noise, 0.0))
+    return Backtest(moved, recipe, (pd.Timestamp("2021-09-20"),), "0" * 12)
+
+
+def challenger(workspace: Workspace) -> Model:
+    return workspace.registry.load()[1]
+
+
+def test_quickstart_leaves_a_champion_with_its_evidence(workspace: Workspace, tiny: Recipe) -> None:
+    version, model = workspace.registry.load()
+    assert version == "1"
+    assert model.recipe == tiny
+    card = json.loads(workspace.registry.card("1"))
+    assert card["recipe_hash"] == tiny.hash
+    assert card["trained_until"] == "2023-09-21"
+    assert card["demonstration"] is True
+    scores = workspace.registry.scores("1")
+    assert set(scores["model"]) == {"rolling_t", "ewma_t", "lstm", "gru", "served"}
+    decisions = workspace.registry.decisions()
+    assert list(decisions["alias"]) == ["challenger", "champion"]
+
+
+def test_a_second_quickstart_does_nothing(workspace: Workspace, tiny: Recipe) -> None:
+    tables = ("prices", "forecasts", "backtests", "scores", "decisions", "updates")
+    before = {name: workspace.store.version(name) for name in tables}
+    summary = quickstart(workspace, tiny)
+    assert not summary.trained
+    assert {name: workspace.store.version(name) for name in tables} == before
+
+
+def test_a_quickstart_that_was_cut_short_goes_on(sample_workspace: Workspace, tiny: Recipe) -> None:
+    said: list[str] = []
+    summary = quickstart(sample_workspace, tiny.but(cells=("gru",)), say=said.append)
+    assert summary.trained
+    assert said == ["Model registered: first champion: there was none."]
+    assert set(sample_workspace.forecasts()["symbol"]) == {"AAPL", "NFLX", "NVDA"}
+
+
+def test_a_better_challenger_is_promoted(workspace: Workspace, tiny: Recipe) -> None:
+    version = workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.02))
+    assert workspace.registry.holder("champion") == "1"
+    reason = workspace.registry.promote()
+    assert "beats champion 1" in reason
+    assert workspace.registry.holder("champion") == version == "2"
+    assert workspace.registry.load()[0] == "2"
+
+
+@pytest.mark.parametrize("better_by", [0.0, -0.02])
+def test_a_challenger_that_is_no_better_is_refused(
+    workspace: Workspace, tiny: Recipe, better_by: float
+) -> None:
+    workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, better_by))
+    with pytest.raises(NotEarned, match="does not beat champion 1"):
+        workspace.registry.promote()
+    assert workspace.registry.holder("champion") == "1"
+
+
+def test_a_version_without_evidence_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(NotEarned, match="no backtest"):
+        workspace.registry.promote("7")
+
+
+def test_a_backtest_of_another_recipe_is_refused(workspace: Workspace, tiny: Recipe) -> None:
+    evidence = replace(backtest_of(workspace, tiny, 0.0), recipe=tiny.but(units=5))
+    with pytest.raises(ModelError, match="run the backtest with the model's own recipe"):
+        workspace.registry.add(challenger(workspace), evidence)
+
+
+def test_an_unknown_version_lists_the_known_ones(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="choose one of: 1"):
+        workspace.registry.card("9")
+    with pytest.raises(ModelError, match="No model version '9'"):
+        workspace.registry.load("9")
+
+
+def test_a_workspace_may_be_moved(workspace: Workspace) -> None:
+    """The fixture copied the folder; its registry still names the old place."""
+    _, model = workspace.registry.load()
+    assert model.forecast(workspace.history())["symbol"].nunique() == 6
+
+
+def test_a_forecast_is_issued_once_and_never_rewritten(workspace: Workspace) -> None:
+    before = workspace.store.rows("forecasts")
+    forecast = ledger.latest(workspace.store)
+    again = ledger.issue(workspace.store, forecast.assign(mean=99.0))
+    assert again.empty
+    pd.testing.assert_frame_equal(workspace.store.rows("forecasts"), before)
+    assert before["step"].nunique() == 20
+    assert before["symbol"].nunique() == 6
+
+
+def test_the_latest_cutoff_is_served(workspace: Workspace) -> None:
+    forecast = ledger.latest(workspace.store, "AAPL")
+    later = forecast.assign(cutoff=forecast["cutoff"] + pd.Timedelta(days=1), mean=0.5)
+    ledger.issue(workspace.store, later)
+    assert (ledger.latest(workspace.store, "AAPL")["mean"] == 0.5).all()
+    assert len(ledger.latest(workspace.store, "AAPL")) == len(forecast)
+    assert len(workspace.store.rows("forecasts", where={"symbol": ["AAPL"]})) == 2 * len(forecast)
+
+
+def test_a_stored_forecast_needs_no_tensorflow(workspace: Workspace) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, forecaster as fc;"
+        f"table = fc.Workspace({str(workspace.home)!r}).forecast('AAPL');"
+        "assert len(table) == 20; assert 'tensorflow' not in sys.modules and 'mlflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
