@@ -62,21 +62,21 @@ def quickstart(
     if workspace.store.version("prices") < 0:
         _bring_data(workspace, choice or workspace.settings.source, progress, say)
     registry = workspace.registry
-    if registry.holder("champion") is not None and set(workspace.watchlist) <= set(
-        workspace.forecasts()["symbol"]
-    ):
-        return _summary(workspace, trained=False)
+    trained = registry.holder("champion") is None
+    if not trained and not workspace.forecasts().empty:
+        return _summary(workspace, trained)
     # Late: a workspace that is ready does not need TensorFlow.
     from forecaster.evaluation.backtest import backtest
     from forecaster.workflow import issue, train
 
-    trained = registry.holder("champion") is None
     if trained:
         history = workspace.history()
         evidence = backtest(history, recipe, progress=progress)
         registry.add(train(history, recipe, progress), evidence)
         say(f"Model registered: {registry.promote()}.")
     issue(workspace.store, registry, workspace.watchlist)
+    for symbol in sorted(set(workspace.watchlist) - set(workspace.forecasts()["symbol"])):
+        say(f"{symbol}: no forecast, its history is too short or its last sessions are incomplete.")
     return _summary(workspace, trained)
 
 
@@ -95,7 +95,7 @@ def _bring_data(workspace: Workspace, choice: SourceName, progress: Progress, sa
             name, why = "yahoo", "Yahoo answered"
         else:
             seconds = workspace.settings.probe_seconds
-            reason = f"no answer within {seconds:.0f} s" if answer is None else answer.detail
+            reason = f"no answer within {seconds:g} s" if answer is None else answer.detail
             name, why = "sample", f"Yahoo did not deliver: {reason}"
     say(f"Prices: {'live, from Yahoo' if name == 'yahoo' else 'the bundled sample, 2013 to 2023'} ({why}).")
     chosen = source(name, workspace.settings)

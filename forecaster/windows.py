@@ -89,23 +89,27 @@ class Windows:
         returns = self.panel.log_price[rows] - self.panel.log_price[ends][..., None]
         return np.where(known, returns, np.nan)
 
-    def ends_of(self, symbol: str) -> np.ndarray:
-        """Return the cutoff rows of one symbol.
+    def last_end(self, symbol: str) -> int:
+        """Return the row of a symbol's last session, if a window ends there.
 
         Raises
         ------
         TooLittleHistory
-            If it has none; says how many sessions it has.
+            If it has too few sessions, or an input of the last ones is not known.
         """
-        code = self.panel.symbols.index(symbol)
-        mine = self.ends[self.panel.code[self.ends] == code]
-        if not len(mine):
-            stored = int((self.panel.code == code).sum())
+        mine = np.flatnonzero(self.panel.code == self.panel.symbols.index(symbol))
+        if len(mine) < self.lookback + WARM_UP:
             raise TooLittleHistory(
-                f"{symbol}: {stored} sessions are too few; a forecast reads {self.lookback} sessions, "
+                f"{symbol}: {len(mine)} sessions are too few; a forecast reads {self.lookback} sessions, "
                 f"each with {WARM_UP} before it: bring at least {self.lookback + WARM_UP}"
             )
-        return mine
+        if mine[-1] not in self.ends:
+            day = np.datetime_as_string(self.panel.session[mine[-1]], "D")
+            raise TooLittleHistory(
+                f"{symbol}: an input of the {self.lookback} sessions up to {day} is not known; "
+                f"bring the missing prices and try again"
+            )
+        return int(mine[-1])
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def test_scores_equal_a_plain_loop() -> None:
     assert row["pinball_05"] == pytest.approx(1e4 * sum(pinball) / len(pinball))
     inside = [r["q05"] <= r["outcome"] <= r["q95"] for r in mine]
     assert row["coverage_90"] == pytest.approx(100 * sum(inside) / len(inside))
-    right = [(r["prob_up"] > 0.5) == (r["outcome"] > 0) for r in mine]
+    right = [(r["prob_up"] > 0.5) == (r["outcome"] > 0) for r in mine if abs(r["prob_up"] - 0.5) >= 0.005]
+    assert len(right) >= 100
     assert row["direction"] == pytest.approx(100 * sum(right) / len(right))
     error = [abs(np.exp(r["q50"]) - np.exp(r["outcome"])) for r in mine]
     assert row["mae"] == pytest.approx(100 * sum(error) / len(error))
@@ -178,6 +179,7 @@ def test_the_verdict_says_no_more_than_the_test(gain: float, p: float, words: st
 
 def test_the_verdict_on_the_price() -> None:
     assert "2.0 % more than the last price (p = .010)" in verdict(table_row(0.1, 0.01, -2.0, 0.01))
+    assert "the same as the last price to within 0.1 %" in verdict(table_row(0.1, 0.01, -0.02, 0.01))
     assert probability(0.0005) == "p < .001"
     assert probability(0.042) == "p = .042"
 

@@ -114,11 +114,15 @@ def test_each_cutoff_stands_in_one_segment_with_its_window_before_it(kept, lookb
     assert len(lengths) == 1
 
 
-def test_too_few_sessions_are_named() -> None:
-    windows = Windows(panel_of([np.arange(50), np.arange(5)]), 10, 5)
-    assert len(windows.ends_of("S0")) == 41
-    with pytest.raises(TooLittleHistory, match=r"S1: 5 sessions are too few"):
-        windows.ends_of("S1")
+def test_a_symbol_that_cannot_be_forecast_is_named() -> None:
+    windows = Windows(panel_of([np.arange(100), np.arange(50), np.arange(100)], unknown=[(249, 1)]), 10, 5)
+    assert windows.last_end("S0") == 99
+    with pytest.raises(TooLittleHistory, match=r"S1: 50 sessions are too few.*bring at least 77"):
+        windows.last_end("S1")
+    with pytest.raises(
+        TooLittleHistory, match=r"S2: an input of the 10 sessions up to 2015-05-27 is not known"
+    ):
+        windows.last_end("S2")
 
 
 def test_a_missing_session_leaves_a_gap_in_the_labels() -> None:

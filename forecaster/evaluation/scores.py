@@ -8,6 +8,10 @@ from forecaster.models import LAST_PRICE
 from forecaster.models.tabulate import distribution_of
 
 COVERAGES = {50: ("q25", "q75"), 80: ("q10", "q90"), 90: ("q05", "q95"), 98: ("q01", "q99")}
+OPINION = 0.005
+"""Distance of the probability of a rise from one half below which a forecast has no direction."""
+
+FEWEST_OPINIONS = 100
 PINBALLS = {1: "q01", 5: "q05", 95: "q95", 99: "q99"}
 
 
@@ -50,10 +54,11 @@ def score_table(forecasts: pd.DataFrame) -> pd.DataFrame:
         One row per step and model: forecasts, dates, crps and log_score with their differences to
         the last price (``crps_skill`` in per cent; ``log_score_gain`` in nats with its HAC standard
         error ``log_score_error``; positive is better) and the p-values of Diebold-Mariano tests;
-        pinball losses in basis points; coverages and direction in per cent (direction is NaN for a
-        model without an opinion); MAE of the median price in per cent of the last price with
-        ``mae_skill``; ``is_best`` where the model's log score is significantly lower than that of
-        every other; the first and last cutoff.
+        pinball losses in basis points; coverages in per cent; direction in per cent, of the
+        forecasts that give a rise 49.5 % or less, or 50.5 % or more (NaN where they are under 100);
+        MAE of the median price in per cent of the last price with ``mae_skill``; ``is_best`` where
+        the model's log score is significantly lower than that of every other; the first and last
+        cutoff.
     """
     steps = sorted(forecasts["step"].unique())
     return pd.concat(
@@ -91,7 +96,7 @@ def _of_step(rows: pd.DataFrame, step: int) -> pd.DataFrame:
                 "crps_skill": 100 * (1 - mine["crps"].mean() / base["crps"].mean()),
                 "crps_p": tests["crps"].p_value,
                 "log_score": mine["log_score"].mean(),
-                "log_score_gain": -tests["log_score"].difference,
+                "log_score_gain": 0.0 - tests["log_score"].difference,
                 "log_score_error": tests["log_score"].error,
                 "log_score_p": tests["log_score"].p_value,
                 **{
@@ -122,7 +127,7 @@ def _coverage(rows: pd.DataFrame, low: str, high: str) -> float:
 
 
 def _direction(rows: pd.DataFrame) -> float:
-    opinion = rows[(rows["prob_up"] - 0.5).abs() > 1e-9]
-    if opinion.empty:
+    opinion = rows[(rows["prob_up"] - 0.5).abs() >= OPINION]
+    if len(opinion) < FEWEST_OPINIONS:
         return np.nan
     return float(((opinion["prob_up"] > 0.5) == (opinion["outcome"] > 0)).mean())

@@ -6,6 +6,9 @@ import pandas as pd
 from forecaster.evaluation.significance import LEVEL
 from forecaster.models import SERVED, TITLES
 
+NEGLIGIBLE = 0.1
+"""Per cent of the last price's error below which a difference is not worth a word."""
+
 
 def verdict(scores: pd.DataFrame, step: int = 1, model: str = SERVED) -> str:
     """Say what the scores of one model at one step allow to say.
@@ -36,6 +39,8 @@ def _price(row: pd.Series) -> str:
     off = f"Its median price is off by {row['mae']:.2f} % on average"
     if np.isnan(row["mae_p"]) or row["mae_p"] >= LEVEL:
         return f"{off}, which is not distinguishable from the last price's error."
+    if abs(row["mae_skill"]) < NEGLIGIBLE:
+        return f"{off}, the same as the last price to within {NEGLIGIBLE} %."
     compared = "less" if row["mae_skill"] > 0 else "more"
     return (
         f"{off}, {abs(row['mae_skill']):.1f} % {compared} than the last price ({probability(row['mae_p'])})."

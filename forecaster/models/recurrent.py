@@ -76,7 +76,11 @@ class StudentTHead(layers.Layer):
         self.growth_of_inputs = layers.Dense(horizon, name="growth_of_inputs", **zero)
         self.growth_ahead = layers.Dense(1, use_bias=False, name="growth_ahead", **zero)
         self.drift = layers.Dense(
-            horizon, name="drift", kernel_regularizer=keras.regularizers.L2(1e-2), **zero
+            horizon,
+            use_bias=False,
+            kernel_regularizer=keras.regularizers.L2(DRIFT_PENALTY),
+            name="drift",
+            **zero,
         )
         first = math.log(math.expm1(FIRST_DF - LEAST_DF))
         self.tail = layers.Dense(

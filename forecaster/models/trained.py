@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster.config import Recipe
-from forecaster.errors import ModelError
+from forecaster.errors import ModelError, TooLittleHistory
 from forecaster.features import assemble
 from forecaster.history import History
 from forecaster.models import SERVED
@@ -64,13 +64,14 @@ class Model:
         -------
         DataFrame
             One row per symbol and step; columns of `models.tabulate.tabulate`, without ``scale``.
+            Symbols whose history is too short are left out.
 
         Raises
         ------
         ModelError
             If the history ends before the training cutoff.
         TooLittleHistory
-            If a symbol has too few sessions.
+            If no symbol can be forecast; says why for the first.
         """
         if history.as_of < self.trained_until:
             raise ModelError(
@@ -79,18 +80,18 @@ class Model:
             )
         panel = assemble(history, self.recipe.groups, self.universe)
         windows = Windows(panel, self.recipe.lookback, self.recipe.horizon)
-        for symbol in symbols or ():
+        ends, refused = [], []
+        for symbol in symbols or panel.symbols:
             history.bars(symbol)
-        ends = np.array([windows.ends_of(symbol)[-1] for symbol in symbols or panel.symbols])
-        last = [np.flatnonzero(panel.code == panel.code[end])[-1] for end in ends]
-        for end, row in zip(ends, last, strict=True):
-            if end != row:
-                symbol = panel.symbols[panel.code[end]]
-                raise ModelError(
-                    f"{symbol}: inputs of {pd.Timestamp(panel.session[row]).date()} are not all known"
-                )
-        served = pool([member.forecast(windows, ends) for member in self.members])
-        return tabulate(windows, ends, served, SERVED).drop(columns="scale")
+            try:
+                ends.append(windows.last_end(symbol))
+            except TooLittleHistory as error:
+                refused.append(error)
+        if not ends:
+            raise refused[0]
+        cutoffs = np.array(ends)
+        served = pool([member.forecast(windows, cutoffs) for member in self.members])
+        return tabulate(windows, cutoffs, served, SERVED).drop(columns="scale")
 
     def save(self, folder: Path) -> None:
         """Write the networks (.keras) and the card (JSON) into a folder."""

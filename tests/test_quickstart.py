@@ -1,0 +1,107 @@
+"""The first run: where its data come from, and the whole of it with the default recipe."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from yahoo_stub import Failure, StubSymbol, YahooStub, reset_yfinance, sessions
+
+from forecaster import sources
+from forecaster.config import Settings
+from forecaster.first_run import _bring_data
+from forecaster.progress import silent
+from forecaster.sources.yahoo import YahooSource
+from forecaster.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def yahoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[YahooStub]:
+    """The real client as the live source, with the stub at the other end."""
+    reset_yfinance(tmp_path / "cache")
+    with YahooStub() as stub:
+        for symbol in ("AAA", "BBB"):
+            stub.add(StubSymbol(symbol, sessions("2024-01-02", "2024-03-28")))
+        for symbol, exchange, code in (("^GSPC", "XNYS", "SNP"), ("^VIX", "XCBF", "WCB")):
+            days = sessions("2024-01-02", "2024-03-28", exchange)
+            about = {"instrumentType": "INDEX", "exchangeName": code}
+            stub.add(StubSymbol(symbol, days, meta=about, exchange=exchange))
+        client = YahooSource(pd.Timestamp("2024-01-02"), timeout=5.0, session=stub.session())
+        monkeypatch.setitem(sources.SOURCES, "yahoo", lambda settings: client)
+        yield stub
+    reset_yfinance(tmp_path / "cache")
+
+
+def brought(tmp_path: Path, seconds: float = 20.0) -> tuple[Workspace, list[str]]:
+    said: list[str] = []
+    settings = Settings(home=tmp_path / "home", watchlist=("AAA", "BBB"), probe_seconds=seconds)
+    workspace = Workspace(settings=settings)
+    _bring_data(workspace, "auto", silent, said.append)
+    return workspace, said
+
+
+def test_live_prices_are_taken_when_yahoo_answers(yahoo: YahooStub, tmp_path: Path) -> None:
+    workspace, said = brought(tmp_path)
+    assert said == ["Prices: live, from Yahoo (Yahoo answered)."]
+    assert workspace.watchlist == ("AAA", "BBB")
+    history = workspace.history()
+    assert not history.is_demonstration
+    assert history.as_of == pd.Timestamp("2024-03-28")
+    known = history.factors.groupby("name")["known_at"].max()
+    assert known["market_index"] == pd.Timestamp("2024-03-28 16:00", tz="America/New_York")
+    assert known["volatility_index"] == pd.Timestamp("2024-03-28 16:15", tz="America/New_York")
+
+
+def test_the_sample_is_taken_when_yahoo_refuses(yahoo: YahooStub, tmp_path: Path) -> None:
+    yahoo.symbols["AAA"].failure = Failure.RATE_LIMITED
+    workspace, said = brought(tmp_path)
+    assert said == [
+        "Prices: the bundled sample, 2013 to 2023 "
+        "(Yahoo did not deliver: Yahoo asks to be left alone for a while)."
+    ]
+    assert workspace.history().is_demonstration
+
+
+def test_the_sample_is_taken_when_yahoo_is_slow(yahoo: YahooStub, tmp_path: Path) -> None:
+    yahoo.symbols["AAA"].failure = Failure.SLOW
+    _, said = brought(tmp_path, seconds=0.3)
+    assert "no answer within 0.3 s" in said[0]
+
+
+def test_a_symbol_that_fails_is_named_and_the_others_stay(yahoo: YahooStub, tmp_path: Path) -> None:
+    yahoo.symbols["BBB"].failure = Failure.GONE
+    workspace, said = brought(tmp_path)
+    assert len(said) == 2
+    assert said[1].startswith("BBB: gone, ")
+    assert workspace.watchlist == ("AAA",)
+
+
+def command(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "forecaster", *words, "--home", str(home)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_default_recipe_on_the_sample_keeps_the_readme_s_promise(tmp_path: Path) -> None:
+    first = json.loads(command("quickstart", "--source", "sample", "--json", home=tmp_path).stdout)
+    served = next(row for row in first["scores"] if row["model"] == "served" and row["step"] == 1)
+    stored = json.loads((ROOT / "benchmarks" / "results" / "sample.json").read_text(encoding="utf-8"))
+    row = next(row for row in stored["rows"] if row["Model"].startswith("Served"))
+    assert served["dates"] == stored["dates"]
+    # Other processors add up in another order; early stopping may then take another epoch.
+    assert served["log_score_gain"] == pytest.approx(float(row["Gain on last price, nats"]), abs=0.015)
+    assert served["log_score_p"] < 0.05
+    assert 86 < served["coverage_90"] < 94
+    report = json.loads(command("forecast", "AAPL", "--json", home=tmp_path).stdout)
+    assert [one["step"] for one in report["rows"]] == list(range(1, 21))
+    assert report["rows"][0]["session"] == "2023-09-22"
+    assert report["demonstration"]
+    again = command("quickstart", home=tmp_path)
+    assert again.stdout.startswith("Ready: model version 1")
