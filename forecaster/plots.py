@@ -1,7 +1,7 @@
 """Figures that reports, the dashboard and notebooks share.
 
-Colours are from Okabe and Ito's palette, which people with a colour-vision deficiency can tell
-apart, and backgrounds are left to the page, so that a figure fits a light and a dark one.
+Colours follow Okabe and Ito's palette, which people with a colour-vision deficiency can tell apart.
+They have a like contrast with a light and with a dark page, and backgrounds are left to the page.
 """
 
 import numpy as np
@@ -13,13 +13,15 @@ from forecaster.models import LAST_PRICE, TITLES
 from forecaster.models.tabulate import as_prices
 from forecaster.sessions import all_sessions
 
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#808080"
-FAN = {98: ("q01", "q99"), 90: ("q05", "q95"), 80: ("q10", "q90"), 50: ("q25", "q75")}
-FAN_OPACITY = {98: 0.10, 90: 0.14, 80: 0.18, 50: 0.26}
+BLUE, VERMILLION, SLATE = "#2a86c8", "#d55e00", "#6b7f8d"
+BOUNDS = ("q01", "q05", "q10", "q25", "q75", "q90", "q95", "q99")
+RANGES = (98, 90, 80, 50, 80, 90, 98)
+"""Range, in per cent, whose outermost part lies between two bounds that follow each other."""
+OPACITY = {98: 0.16, 90: 0.28, 80: 0.42, 50: 0.58}
 
 
 def plot_forecast(
-    history: History, forecast: pd.DataFrame, symbol: str, sessions: int = 120, steps: int | None = None
+    history: History, forecast: pd.DataFrame, symbol: str, sessions: int = 120, mark: int | None = None
 ) -> go.Figure:
     """Draw a symbol's price and the fan of its forecast over the coming sessions.
 
@@ -31,8 +33,8 @@ def plot_forecast(
     symbol : str
     sessions : int
         Past sessions to show.
-    steps : int, optional
-        Sessions ahead to show; default: all.
+    mark : int, optional
+        Step ahead whose 90 % range is marked.
 
     Returns
     -------
@@ -41,7 +43,6 @@ def plot_forecast(
     """
     past = history.bars(symbol).tail(sessions)
     ahead = as_prices(forecast[forecast["symbol"] == symbol])
-    ahead = ahead[ahead["step"] <= (steps or ahead["step"].max())]
     cutoff, last = ahead["cutoff"].iloc[0], ahead["base_price"].iloc[0]
     days = pd.concat([pd.Series([cutoff]), ahead["session"]], ignore_index=True)
     instrument = history.instruments[symbol]
@@ -50,40 +51,42 @@ def plot_forecast(
         return np.concatenate([[last], ahead[column]])
 
     figure = go.Figure()
-    for share, (low, high) in FAN.items():
+    band = {"x": days, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_scatter(y=line(BOUNDS[0]), showlegend=False, **band)
+    for bound, share in zip(BOUNDS[1:], RANGES, strict=True):
         figure.add_scatter(
-            x=days, y=line(low), mode="lines", line={"width": 0}, showlegend=False, hoverinfo="skip"
-        )
-        figure.add_scatter(
-            x=days,
-            y=line(high),
-            mode="lines",
-            line={"width": 0},
-            fill="tonexty",
-            fillcolor=f"rgba(0, 114, 178, {FAN_OPACITY[share]})",
-            name=f"{share} % range",
-            hoverinfo="skip",
-        )
+            y=line(bound), fill="tonexty", fillcolor=_tint(OPACITY[share]), name=f"{share} % range",
+            legendgroup=str(share), showlegend=bound in BOUNDS[4:], **band,
+        )  # fmt: skip
     figure.add_scatter(
-        x=days, y=line("q50"), mode="lines", line={"color": BLUE, "width": 2}, name="Median forecast",
+        x=days, y=line("q50"), mode="lines", line={"color": BLUE, "width": 2}, name="Median", legendrank=3,
         customdata=np.column_stack([line("q05"), line("q95")]),
         hovertemplate="median %{y:.2f}, 90 %: %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
-        x=days, y=np.full(len(days), last), mode="lines", name="Last price",
-        line={"color": VERMILLION, "width": 1.5, "dash": "dash"}, hoverinfo="skip",
+        x=days, y=np.full(len(days), last), mode="lines", name="Last price", legendrank=2,
+        line={"color": VERMILLION, "width": 2, "dash": "dash"}, hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(
-        x=past["session"], y=past["close"], mode="lines", name="Close",
-        line={"color": GREY, "width": 2}, hovertemplate="close %{y:.2f}<extra></extra>",
+        x=past["session"], y=past["close"], mode="lines", name="Close", legendrank=1,
+        line={"color": SLATE, "width": 2}, hovertemplate="close %{y:.2f}<extra></extra>",
     )  # fmt: skip
+    stroke = {"color": BLUE, "width": 2}
+    for row in ahead[ahead["step"] == mark].to_dict("records"):
+        figure.add_scatter(
+            x=[row["session"]] * 2, y=[row["q05"], row["q95"]], mode="lines+markers", line=stroke,
+            marker={"symbol": "line-ew", "size": 11, "line": stroke},
+            name=f"90 % at session {mark}", hoverinfo="skip",
+        )  # fmt: skip
+    first = min(past["session"].iloc[0], cutoff)
     figure.update_xaxes(
-        rangebreaks=[{"values": _days_off(instrument.exchange, past["session"].iloc[0], days.iloc[-1])}],
+        rangebreaks=[{"values": _days_off(instrument.exchange, first, days.iloc[-1])}],
         title="Session",
+        tickangle=0,
         showgrid=False,
     )
     figure.update_yaxes(title=f"Price per share, {instrument.currency}")
-    return _finish(figure, f"{symbol}: close and forecast from {cutoff.date()}")
+    return _finish(figure, f"{symbol}: close, and forecast from {cutoff:%Y-%m-%d}", 520)
 
 
 def plot_scores(scores: pd.DataFrame, step: int = 1) -> go.Figure:
@@ -100,22 +103,21 @@ def plot_scores(scores: pd.DataFrame, step: int = 1) -> go.Figure:
     figure = go.Figure(
         go.Scatter(
             x=rows["log_score_gain"],
-            y=rows["model"].map(TITLES),
+            y=rows["model"].map(TITLES).str.replace(r"([,:]) ", r"\1<br>", regex=True),
             mode="markers",
             marker={"size": 10, "color": BLUE},
-            error_x={"type": "data", "array": 1.96 * rows["log_score_error"], "thickness": 2},
-            hovertemplate="%{y}: %{x:+.4f} nats<extra></extra>",
+            error_x={"type": "data", "array": 1.96 * rows["log_score_error"], "thickness": 2, "color": BLUE},
+            hovertemplate="%{x:+.4f} nats<extra>%{y}</extra>",
         )
     )
     figure.add_vline(
-        x=0, line={"color": VERMILLION, "width": 1.5, "dash": "dash"}, annotation_text="last price"
+        x=0,
+        line={"color": VERMILLION, "width": 2, "dash": "dash"},
+        annotation={"text": "last price", "yanchor": "bottom", "xanchor": "center", "y": 1},
     )
-    figure.update_xaxes(
-        title="Gain in log score over the last price, nats a forecast (95 % interval)", zeroline=False
-    )
-    return _finish(figure, f"Skill at {step} session{'s' if step > 1 else ''} ahead").update_layout(
-        height=280
-    )
+    figure.update_xaxes(title="Gain in log score, nats a forecast", zeroline=False, nticks=6)
+    title = f"Gain at {step} session{'s' if step > 1 else ''}, with 95 % intervals"
+    return _finish(figure, title, 130 + 46 * len(rows))
 
 
 def _days_off(exchange: str, first: pd.Timestamp, last: pd.Timestamp) -> list[str]:
@@ -124,13 +126,18 @@ def _days_off(exchange: str, first: pd.Timestamp, last: pd.Timestamp) -> list[st
     return [str(day.date()) for day in off[~off.isin(open_days)]]
 
 
-def _finish(figure: go.Figure, title: str) -> go.Figure:
+def _tint(opacity: float) -> str:
+    red, green, blue = bytes.fromhex(BLUE[1:])
+    return f"rgba({red}, {green}, {blue}, {opacity})"
+
+
+def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
     return figure.update_layout(
-        title={"text": title},
+        title={"text": title, "font": {"size": 16}},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="x unified" if len(figure.data) > 1 else "closest",
-        legend={"orientation": "h", "y": -0.2},
-        margin={"l": 60, "r": 20, "t": 50, "b": 60},
-        height=460,
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        margin={"l": 60, "r": 16, "t": 56, "b": 60},
+        height=height,
     )

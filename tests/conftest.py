@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from forecaster.config import Recipe, Settings
 from forecaster.history import History
@@ -39,10 +40,16 @@ def history(_sample_home: Path) -> History:
 
 
 @pytest.fixture(scope="session")
-def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A quickstarted workspace on the sample with a tiny model; not to be written to."""
-    home = tmp_path_factory.mktemp("trained")
-    quickstart(Workspace(home, Settings(home=home, source="sample")), TINY)
+    folder = tmp_path_factory.getbasetemp()
+    # Workers of one run share the parent folder: the first makes the workspace, the others wait.
+    shared = folder if worker_id == "master" else folder.parent
+    home = shared / "trained"
+    with FileLock(shared / "trained.lock"):
+        if not (home / "done").exists():
+            quickstart(Workspace(home, Settings(home=home, source="sample")), TINY)
+            (home / "done").touch()
     return home
 
 

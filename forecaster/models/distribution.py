@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scoringrules
 from scipy import stats
 
 
@@ -39,6 +38,9 @@ class StudentT:
 
     def crps(self, outcome: np.ndarray) -> np.ndarray:
         """Continuous ranked probability score in units of log return; smaller is better."""
+        # Late: who only reads forecasts does not need it.
+        import scoringrules
+
         return np.asarray(scoringrules.crps_t(outcome, self.df, self.mean, self.scale))
 
     def log_score(self, outcome: np.ndarray) -> np.ndarray:

@@ -1,0 +1,134 @@
+"""Figures: what is drawn is what was forecast, at the sessions it was forecast for."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from forecaster.history import History
+from forecaster.plots import BOUNDS, RANGES, plot_forecast, plot_scores
+from forecaster.sessions import next_sessions
+from forecaster.tables import QUANTILE_COLUMNS, QUANTILES
+
+STEPS = 20
+BASE = 250.0
+
+
+@pytest.fixture
+def forecast(history: History) -> pd.DataFrame:
+    """A forecast of AAPL made up of round numbers."""
+    sigma = 0.02 * np.sqrt(np.arange(1, STEPS + 1))
+    quantiles = {
+        name: sigma * (level - 0.5) * 4 for name, level in zip(QUANTILE_COLUMNS, QUANTILES, strict=True)
+    }
+    return pd.DataFrame(
+        {
+            "symbol": "AAPL",
+            "cutoff": history.as_of,
+            "step": np.arange(1, STEPS + 1),
+            "session": next_sessions("XNAS", history.as_of, STEPS),
+            "base_price": BASE,
+            "mean": 0.0,
+            "sigma": sigma,
+            "df": 6.0,
+            "prob_up": 0.5,
+            **quantiles,
+        }
+    )
+
+
+@pytest.fixture
+def figure(history: History, forecast: pd.DataFrame) -> go.Figure:
+    return plot_forecast(history, forecast, "AAPL", sessions=60, mark=5)
+
+
+def trace(figure: go.Figure, name: str) -> go.Scatter:
+    (found,) = [one for one in figure.data if one.name == name]
+    return found
+
+
+def test_the_fan_is_the_last_price_times_the_exponential_of_each_quantile(figure, forecast):
+    for drawn, bound in zip(figure.data, BOUNDS, strict=False):
+        np.testing.assert_allclose(drawn.y, [BASE, *BASE * np.exp(forecast[bound])])
+    np.testing.assert_allclose(trace(figure, "Median").y, [BASE, *BASE * np.exp(forecast["q50"])])
+
+
+def test_each_band_lies_within_the_range_that_its_legend_names(figure):
+    level = dict(zip(QUANTILE_COLUMNS, QUANTILES, strict=True))
+    for low, high, share in zip(BOUNDS, BOUNDS[1:], RANGES, strict=False):
+        outermost = max(abs(level[low] - 0.5), abs(level[high] - 0.5))
+        assert round(200 * outermost) == share
+    assert [one.name for one in figure.data[: len(BOUNDS)] if one.showlegend] == [
+        "50 % range", "80 % range", "90 % range", "98 % range",
+    ]  # fmt: skip
+
+
+def test_the_fan_starts_at_the_cutoff_and_goes_on_over_the_sessions_after_it(figure, history):
+    expected = [history.as_of, *next_sessions("XNAS", history.as_of, STEPS)]
+    for name in ("Median", "Last price"):
+        assert list(pd.to_datetime(trace(figure, name).x)) == [pd.Timestamp(day) for day in expected]
+
+
+def test_the_last_price_is_a_level_line(figure):
+    assert set(trace(figure, "Last price").y) == {BASE}
+
+
+def test_the_close_is_the_stored_one_of_the_last_sessions(figure, history):
+    bars = history.bars("AAPL").tail(60)
+    close = trace(figure, "Close")
+    np.testing.assert_array_equal(close.y, bars["close"])
+    np.testing.assert_array_equal(pd.to_datetime(close.x), bars["session"])
+
+
+def test_the_mark_spans_the_90_per_cent_range_of_its_session(figure, forecast):
+    row = forecast[forecast["step"] == 5].iloc[0]
+    mark = trace(figure, "90 % at session 5")
+    assert {pd.Timestamp(day) for day in mark.x} == {row["session"]}
+    np.testing.assert_allclose(mark.y, BASE * np.exp([row["q05"], row["q95"]]))
+
+
+def test_no_mark_is_drawn_unless_asked_for(history, forecast):
+    names = [one.name for one in plot_forecast(history, forecast, "AAPL").data]
+    assert not any("at session" in (name or "") for name in names)
+
+
+def test_the_axis_leaves_out_days_without_a_session_and_no_other(figure, history):
+    left_out = set(figure.layout.xaxis.rangebreaks[0]["values"])
+    drawn = {str(pd.Timestamp(day).date()) for one in figure.data for day in one.x}
+    assert not left_out & drawn
+    days = pd.date_range(min(drawn), max(drawn))
+    assert {str(day.date()) for day in days if day.day_of_week >= 5} <= left_out
+    assert "2023-09-04" in left_out, "Labor Day"
+
+
+def test_axes_carry_units(figure):
+    assert figure.layout.yaxis.title.text == "Price per share, USD"
+    assert figure.layout.xaxis.title.text == "Session"
+    assert figure.layout.title.text == "AAPL: close, and forecast from 2023-09-21"
+
+
+def scores() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "step": [1, 1, 1, 5],
+            "model": ["rolling_t", "served", "ewma_t", "served"],
+            "log_score_gain": [0.0, 0.06, 0.04, -0.1],
+            "log_score_error": [np.nan, 0.01, 0.02, 0.1],
+        }
+    )
+
+
+def test_the_gain_over_the_last_price_is_drawn_with_its_interval():
+    figure = plot_scores(scores(), step=1)
+    (points,) = figure.data
+    assert list(points.x) == [0.04, 0.06], "the baseline itself has no gain to draw"
+    assert list(points.y) == ["Last price,<br>EWMA Student-t", "Served:<br>pool of the networks"]
+    np.testing.assert_allclose(points.error_x.array, [0.0392, 0.0196])
+    assert figure.layout.xaxis.title.text == "Gain in log score, nats a forecast"
+    assert figure.layout.title.text == "Gain at 1 session, with 95 % intervals"
+
+
+def test_the_gain_is_drawn_for_the_step_asked_for():
+    figure = plot_scores(scores(), step=5)
+    assert list(figure.data[0].x) == [-0.1]
+    assert "5 sessions" in figure.layout.title.text
