@@ -59,8 +59,8 @@ def quickstart(
 ) -> None:
     """Bring data, train, score on unseen sessions and forecast; nothing is done twice."""
     from forecaster.config import Recipe, Settings
-    from forecaster.progress import for_terminal
     from forecaster.first_run import quickstart as run
+    from forecaster.progress import for_terminal
     from forecaster.workspace import Workspace
 
     settings = Settings.load(home=home, source=source)
@@ -278,7 +278,9 @@ def main() -> NoReturn:
     except ForecasterError as error:
         code = _tell(str(error), error.exit_code)
     except typer.TyperException as error:
-        code = _tell(f"{error.format_message()} See: python -m forecaster --help", error.exit_code)
+        code = _tell(
+            f"{error.format_message().rstrip('.')}; see python -m forecaster --help", error.exit_code
+        )
     if code == INTERRUPTED:
         typer.echo("interrupted", err=True)
     sys.exit(code)

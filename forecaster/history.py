@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property
 
 import pandas as pd
@@ -122,7 +123,7 @@ def read_history(
     UnknownSymbol
         If a symbol has no bar; lists the stored ones.
     DataError
-        If nothing was known yet at `as_of`.
+        If nothing was known yet at `as_of`, of one of the symbols or at all.
     """
     day = None if as_of is None else parse_session(as_of)
     version = store.version("prices")
@@ -132,6 +133,8 @@ def read_history(
         missing = [symbol for symbol in symbols if symbol not in set(prices["symbol"])]
         if missing:
             stored = tuple(sorted(store.current("instruments")["symbol"]))
+            if day is not None and set(missing) <= set(stored):
+                raise DataError(f"{', '.join(missing)}: no prices up to {day.date()}; choose a later session")
             raise UnknownSymbol(_not_stored(missing, stored))
     factors = store.current("factors", until=day, recorded_by=recorded_by)
     described = store.current("instruments").drop(columns="fetched_at").to_dict("records")
@@ -151,7 +154,9 @@ def parse_session(day: str | pd.Timestamp) -> pd.Timestamp:
         If it is no date.
     """
     try:
-        return pd.Timestamp(day).tz_localize(None).normalize().as_unit("ns")
+        # Strictly, for text: 03/04/2024 is another day in New York than in London.
+        moment = pd.Timestamp(date.fromisoformat(day) if isinstance(day, str) else day)
+        return moment.tz_localize(None).normalize().as_unit("ns")
     except ValueError as error:
         raise UsageError(f"{day!r} is no date; expected YYYY-MM-DD") from error
 

@@ -89,7 +89,7 @@ def update_factors(
     Returns
     -------
     DataFrame
-        As `update`, one row per factor.
+        As `update`, one row per factor; after a rate limit there is none.
     """
     report = []
     for name, symbol in MARKET_FACTORS.items():
@@ -109,8 +109,10 @@ def update_factors(
                 }
             )
             rows = store.append("factors", _changed(store, "factors", {"name": [name]}, values, ["value"]))
-        report.append(_report(sifted, source.name, rows))
-    return pd.DataFrame(report)
+        report.append(_account(store, source.name, [sifted], pd.Series({symbol: rows}), moment))
+        if sifted.outcome is Outcome.RATE_LIMITED:
+            break
+    return pd.concat(report, ignore_index=True)
 
 
 def _sift(fetched: Fetched, moment: pd.Timestamp, delay_minutes: int) -> _Sifted:
@@ -158,24 +160,30 @@ def _write(store: Store, source: str, sifted: list[_Sifted], moment: pd.Timestam
         )
         # Prices come last: whoever sees them finds the instrument that explains them.
         store.append("prices", fresh.assign(source=source, fetched_at=moment))
-        appended = fresh.groupby("symbol").size()
+        appended = fresh["symbol"].value_counts()
+    return _account(store, source, sifted, appended, moment)
+
+
+def _account(
+    store: Store, source: str, sifted: list[_Sifted], appended: pd.Series, moment: pd.Timestamp
+) -> pd.DataFrame:
+    """Write down the refused rows and how each fetch ended."""
     refused = [one.refused for one in sifted if len(one.refused)]
+    where = {"symbol": [one.symbol for one in sifted]}
     if refused:
         rows = _changed(store, "quarantine", where, pd.concat(refused, ignore_index=True), ["reason"])
         store.append("quarantine", rows.assign(source=source, fetched_at=moment))
-    report = pd.DataFrame([_report(one, source, int(appended.get(one.symbol, 0))) for one in sifted])
+    report = pd.DataFrame(
+        {
+            "symbol": [one.symbol for one in sifted],
+            "source": source,
+            "outcome": [str(one.outcome) for one in sifted],
+            "rows": [int(appended.get(one.symbol, 0)) for one in sifted],
+            "detail": [one.detail for one in sifted],
+        }
+    )
     store.append("updates", report.assign(recorded_at=moment))
     return report
-
-
-def _report(one: _Sifted, source: str, rows: int) -> dict[str, object]:
-    return {
-        "symbol": one.symbol,
-        "source": source,
-        "outcome": str(one.outcome),
-        "rows": rows,
-        "detail": one.detail,
-    }
 
 
 def _changed(

@@ -8,12 +8,12 @@ waits for a writer and a process killed half way leaves no half-written rows.
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 import pyarrow as arrow
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow import dataset
 
 from forecaster.errors import StoreError
@@ -22,21 +22,25 @@ from forecaster.tables import Table, table
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+ATTEMPTS = 5
+
 
 def now() -> pd.Timestamp:
     """Return the present moment in UTC, in the stored precision (microseconds)."""
     return pd.Timestamp.now(tz="UTC").floor("us")
 
 
-def _clear_errors(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    @wraps(function)
-    def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+def _clear_errors(
+    method: Callable[Concatenate["Store", Arguments], Result],
+) -> Callable[Concatenate["Store", Arguments], Result]:
+    @wraps(method)
+    def guarded(store: "Store", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
-            return function(*args, **kwargs)
-        except (OSError, DeltaError) as error:
+            return method(store, *args, **kwargs)
+        except (OSError, DeltaError, arrow.ArrowInvalid) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise StoreError(
-                f"The data folder cannot be read or written ({reason}); check its path, "
+                f"The data folder {store.folder} cannot be read or written ({reason}); check its path, "
                 f"permissions and free space, or choose another with --home"
             ) from error
 
@@ -76,7 +80,14 @@ class Store:
             return 0
         rows = _to_arrow(frame, spec)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_deltalake(str(self.folder / name), rows, mode="append", name=name)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                write_deltalake(str(self.folder / name), rows, mode="append", name=name)
+                break
+            except CommitFailedError:
+                # Another process made the table at the same moment; of this commit nothing is left.
+                if attempt == ATTEMPTS:
+                    raise
         return rows.num_rows
 
     @_clear_errors
@@ -145,7 +156,8 @@ def _to_arrow(frame: pd.DataFrame, spec: Table) -> arrow.Table:
         if arrow.types.is_date(field.type):
             column = pd.to_datetime(column).dt.date
         arrays.append(arrow.array(column, type=field.type, from_pandas=True))
-    return arrow.table(arrays, schema=spec.schema)
+    # The writer keeps the order of rows within a chunk only.
+    return arrow.table(arrays, schema=spec.schema).combine_chunks()
 
 
 def _to_pandas(rows: arrow.Table) -> pd.DataFrame:

@@ -177,10 +177,9 @@ def _within_high_and_low(column: str) -> pa.Check:
     return pa.Check(check, error=f"{column} outside low..high")
 
 
-_positive = [
-    pa.Check(lambda values: values < float("inf"), error="not finite"),
-    pa.Check(lambda values: values > 0, error="zero or negative"),
-]
+_finite = pa.Check(lambda values: values < float("inf"), error="not finite")
+_positive = [_finite, pa.Check(lambda values: values > 0, error="zero or negative")]
+_not_negative = [_finite, pa.Check(lambda values: values >= 0, error="negative")]
 
 BAR_CHECKS = pa.DataFrameSchema(
     {
@@ -188,7 +187,7 @@ BAR_CHECKS = pa.DataFrameSchema(
             name: pa.Column(float, _positive, nullable=False)
             for name in ("open", "high", "low", "close", "adj_close")
         },
-        "volume": pa.Column(float, pa.Check(lambda volume: volume >= 0, error="negative"), nullable=False),
+        "volume": pa.Column(float, _not_negative, nullable=False),
     },
     checks=[
         pa.Check(lambda frame: frame["high"] >= frame["low"], error="high below low"),

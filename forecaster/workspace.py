@@ -9,7 +9,7 @@ import pandas as pd
 from forecaster import ingest, ledger
 from forecaster.config import Settings
 from forecaster.errors import DataError
-from forecaster.history import History, read_history
+from forecaster.history import History, parse_session, read_history
 from forecaster.instruments import normalise
 from forecaster.progress import Progress, silent
 from forecaster.registry import Registry
@@ -71,7 +71,8 @@ class Workspace:
         Returns
         -------
         DataFrame
-            Per symbol: symbol, source, outcome, rows appended, detail.
+            Per symbol: symbol, source, outcome, rows appended, detail. After Yahoo's prices follow
+            the symbols of the market-wide factors.
         """
         wanted = [normalise(symbol) for symbol in symbols] if symbols is not None else list(self.watchlist)
         if not wanted:
@@ -81,9 +82,12 @@ class Workspace:
         batch = len(wanted) if isinstance(chosen, FilesSource) else ingest.BATCH
         moment, delay = now(), self.settings.bar_delay_minutes
         outcomes = ingest.update(self.store, chosen, wanted, moment, delay, progress, batch)
-        if chosen.name == "yahoo" and (outcomes["outcome"] == Outcome.OK).any():
-            ingest.update_factors(self.store, chosen, moment, delay)
-        self.watch(list(outcomes.loc[outcomes["outcome"] == Outcome.OK, "symbol"]))
+        arrived = outcomes["outcome"] == Outcome.OK
+        self.watch(list(outcomes.loc[arrived, "symbol"]))
+        limited = (outcomes["outcome"] == Outcome.RATE_LIMITED).any()
+        if chosen.name == "yahoo" and arrived.any() and not limited:
+            factors = ingest.update_factors(self.store, chosen, moment, delay)
+            outcomes = pd.concat([outcomes, factors], ignore_index=True)
         return outcomes
 
     def import_file(
@@ -141,16 +145,17 @@ class Workspace:
             If there is no model yet.
         """
         ticker = normalise(symbol)
+        day = None if as_of is None else parse_session(as_of)
         last = self.history(symbols=[ticker]).as_of
-        if as_of is None:
+        if day is None:
             held = self.forecasts(ticker)
             if not held.empty and held["cutoff"].iloc[0] == last:
                 return held
         # Late: it brings TensorFlow, which a forecast already issued does not need.
         from forecaster import workflow
 
-        if as_of is not None:
-            return workflow.forecast(self.store, self.registry, [ticker], as_of)
+        if day is not None:
+            return workflow.forecast(self.store, self.registry, [ticker], day)
         workflow.issue(self.store, self.registry, [ticker])
         return self.forecasts(ticker)
 
@@ -160,5 +165,5 @@ class Workspace:
         return source(choice or self._stored_source(), self.settings)
 
     def _stored_source(self) -> str:
-        sources = set(self.store.rows("updates")["source"])
+        sources = set(self.store.rows("updates")["source"]) - {FilesSource.name}
         return "sample" if sources == {"sample"} else "yahoo"

@@ -36,7 +36,7 @@ INSIDE = {
         "trained",
     ],
     "evaluation": ["__init__", "folds", "significance", "scores", "verdict", "backtest"],
-    "dashboard": ["data", "forecast", "__init__"],
+    "dashboard": ["data", "texts", "forecast", "__init__"],
 }
 """The same inside a room; a table of variants may name the files below it, late, in a function."""
 

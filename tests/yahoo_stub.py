@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -263,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
     yahoo: YahooStub
 
     def do_GET(self) -> None:
-        parts = urlsplit(self.path)
+        parts = urlsplit(unquote(self.path))
         self.yahoo.requests.append(parts.path[1:])
         if parts.path.endswith("/v1/test/getcrumb"):
             status = self.yahoo.crumb_status

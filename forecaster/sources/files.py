@@ -13,7 +13,7 @@ import pandas as pd
 
 from forecaster.errors import FileFormatError, UsageError
 from forecaster.instruments import Instrument, normalise, us_equity
-from forecaster.sessions import calendar, positions
+from forecaster.sessions import all_sessions, calendar, positions
 from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
 from forecaster.tables import problems
 
@@ -87,12 +87,12 @@ class FilesSource:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
         if not found:
-            raise FileFormatError(f"{path}: no CSV or Parquet file in this folder")
+            raise FileFormatError(f"{path}: no file in this folder ends in .csv or .parquet; check the path")
         return found
     if not path.is_file():
-        raise FileFormatError(f"{path}: no such file or folder")
+        raise FileFormatError(f"{path}: no such file or folder; check the path")
     if path.suffix.lower() not in SUFFIXES:
         raise FileFormatError(f"{path.name}: expected a file that ends in .csv or .parquet")
     return [path]
@@ -100,14 +100,13 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path, columns: Mapping[str, str], exchange: str) -> Iterator[tuple[str, pd.DataFrame]]:
     raw = _table(file)
+    # Line 1 of a CSV is its header; a Parquet file has rows only.
+    first = 2 if file.suffix.lower() == ".csv" else 1
+    raw = raw.set_axis(pd.RangeIndex(first, first + len(raw))).dropna(how="all")
     if raw.empty:
         raise FileFormatError(f"{file.name} is empty: expected a header and one row per session")
-    # Line 1 of a CSV is its header; a Parquet file has rows only.
-    raw.index = (
-        pd.RangeIndex(2, 2 + len(raw)) if file.suffix.lower() == ".csv" else pd.RangeIndex(1, 1 + len(raw))
-    )
-    frame = raw[list(_matched(file, raw.columns, columns).values())].copy()
-    frame.columns = pd.Index(list(_matched(file, raw.columns, columns)))
+    matched = _matched(file, raw.columns, columns)
+    frame = raw[list(matched.values())].set_axis(list(matched), axis="columns")
     frame["session"] = _dates(file, frame["session"])
     for name in NUMBERS:
         if name in frame:
@@ -117,10 +116,11 @@ def _read(file: Path, columns: Mapping[str, str], exchange: str) -> Iterator[tup
     if "symbol" not in frame:
         frame["symbol"] = file.stem
     for label in frame.index[frame["symbol"].isna()][:1]:
-        raise _fault(file, label, "symbol", "missing")
+        raise _fault(file, label, "symbol", "missing; fill it in or remove the row")
+    frame["symbol"] = [_symbol(file, str(text)) for text in frame["symbol"]]
     for symbol, bars in frame.groupby("symbol", sort=False):
         _check(file, str(symbol), bars, exchange)
-        yield _symbol(file, str(symbol)), bars[list(BAR_COLUMNS)].reset_index(drop=True)
+        yield str(symbol), bars[list(BAR_COLUMNS)].reset_index(drop=True)
 
 
 def _symbol(file: Path, text: str) -> str:
@@ -133,23 +133,38 @@ def _symbol(file: Path, text: str) -> str:
 def _table(file: Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() == ".csv":
-            return pd.read_csv(file, dtype=str, skipinitialspace=True)
+            # Blank lines count as lines, and NA is a ticker.
+            return pd.read_csv(
+                file, dtype=str, skipinitialspace=True, skip_blank_lines=False,
+                keep_default_na=False, na_values=[""],
+            )  # fmt: skip
         return pd.read_parquet(file)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except (pd.errors.ParserError, UnicodeDecodeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise FileFormatError(f"{file.name} cannot be read as {file.suffix[1:].upper()}: {reason}") from error
+        raise FileFormatError(
+            f"{file.name} cannot be read as {file.suffix[1:].upper()}: {reason}; "
+            f"save it again, as CSV (UTF-8, comma-separated) or Parquet"
+        ) from error
 
 
 def _matched(file: Path, names: pd.Index, given: Mapping[str, str]) -> dict[str, str]:
     unknown = [ours for ours in given if ours not in RECOGNISED]
     if unknown:
         raise UsageError(f"No column {unknown[0]!r} to map; choose one of {', '.join(RECOGNISED)}")
-    tidy = {re.sub(r"[^a-z]+", "_", str(name).lower()).strip("_"): str(name) for name in names}
+    tidy: dict[str, list[str]] = {}
+    for name in map(str, names):
+        tidy.setdefault(re.sub(r"[^a-z]+", "_", name.lower()).strip("_"), []).append(name)
     matched: dict[str, str] = {}
     for ours, aliases in RECOGNISED.items():
-        theirs = given.get(ours) or next((tidy[alias] for alias in aliases if alias in tidy), None)
+        found = [given[ours]] if ours in given else next((tidy[name] for name in aliases if name in tidy), [])
+        if len(found) > 1:
+            raise FileFormatError(
+                f"{file.name}: columns {' and '.join(found)} may both be {ours}; "
+                f"name one with --columns {ours}=..."
+            )
+        theirs = found[0] if found else None
         if theirs is not None and theirs not in names:
             raise FileFormatError(f"{file.name}: no column {theirs!r}; it has {', '.join(map(str, names))}")
         if theirs is not None:
@@ -169,16 +184,18 @@ def _dates(file: Path, column: pd.Series) -> pd.Series:
     else:
         parts = column.astype(str).str.extract(r"^\s*(\d{4})-?(\d{2})-?(\d{2})(?:\D|$)")
         dates = pd.to_datetime(parts[0] + "-" + parts[1] + "-" + parts[2], format="%Y-%m-%d", errors="coerce")
+    dates = dates.where(dates.between(pd.Timestamp.min, pd.Timestamp.max))
     for label in column.index[dates.isna()][:1]:
-        raise _fault(file, label, "date", f"{column[label]!r} is no date; expected YYYY-MM-DD")
+        shown = "missing" if pd.isna(column[label]) else f"{str(column[label])!r} is no date"
+        raise _fault(file, label, "date", f"{shown}; expected YYYY-MM-DD")
     return dates.astype("datetime64[ns]")
 
 
 def _numbers(file: Path, name: str, column: pd.Series) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     for label in column.index[numbers.isna()][:1]:
-        shown = "missing" if pd.isna(column[label]) else f"{column[label]!r} is no number"
-        raise _fault(file, label, name, shown)
+        shown = "missing" if column.isna()[label] else f"{str(column[label])!r} is no number"
+        raise _fault(file, label, name, f"{shown}; correct it or remove the row")
     return numbers
 
 
@@ -193,16 +210,21 @@ def _check(file: Path, symbol: str, bars: pd.DataFrame, exchange: str) -> None:
             file, label, "date", f"{dates[label].date()} comes after {before}; sort {symbol} by date"
         )
     for label in bars.index[positions(exchange, dates.to_numpy()) < 0][:1]:
-        raise _fault(
-            file, label, "date",
-            f"{dates[label].date()} is no session of {exchange}; name the right one with --exchange",
-        )  # fmt: skip
+        raise _fault(file, label, "date", _why_no_session(dates[label], exchange))
     faults = problems(bars[list(NUMBERS)])
     for label, reason in faults.iloc[:1].items():
         more = f" (and {len(faults) - 1} more rows)" if len(faults) > 1 else ""
         raise FileFormatError(
             f"{file.name}, {_row(file, label)}, {symbol}: {reason}{more}; correct or remove it"
         )
+
+
+def _why_no_session(day: pd.Timestamp, exchange: str) -> str:
+    first, *_, last = all_sessions(exchange)
+    if first <= day <= last:
+        return f"{day.date()} is no session of {exchange}; name the right one with --exchange"
+    bounds = f"{pd.Timestamp(first).date()} to {pd.Timestamp(last).date()}"
+    return f"{day.date()} lies outside the calendar of {exchange}, {bounds}; remove such rows"
 
 
 def _row(file: Path, label: object) -> str:
