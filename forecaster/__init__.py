@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from forecaster.config import Recipe, Settings
     from forecaster.errors import ForecasterError
     from forecaster.evaluation.backtest import Backtest, backtest
+    from forecaster.first_run import quickstart
     from forecaster.history import History
     from forecaster.models.trained import Model
     from forecaster.plots import plot_forecast, plot_scores
-    from forecaster.first_run import quickstart
     from forecaster.workflow import train
     from forecaster.workspace import Workspace
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from forecaster.errors import DataError, UnknownSymbol, UsageError
 from forecaster.instruments import Instrument
+from forecaster.sessions import closes
 from forecaster.store import Store
 
 
@@ -26,7 +28,7 @@ class History:
     instruments : mapping
         Symbol -> Instrument.
     as_of : Timestamp
-        Last session that may be seen.
+        Session of the latest bar.
     store_version : int
         Version of the prices table that was read, or -1 if it came from elsewhere.
     """
@@ -69,9 +71,7 @@ class History:
         day = parse_session(as_of)
         if day > self.as_of:
             raise UsageError(f"This history ends on {self.as_of.date()}; it knows nothing of {day.date()}")
-        return _checked(
-            replace(self, prices=_until(self.prices, day), factors=_until(self.factors, day), as_of=day)
-        )
+        return _at_close(self.prices, self.factors, self.instruments, self.store_version, day)
 
     def only(self, symbols: Sequence[str]) -> "History":
         """Return the history of some symbols; the factors stay.
@@ -113,7 +113,7 @@ def read_history(
     symbols : sequence of str, optional
         Default: every stored one.
     as_of : str or Timestamp, optional
-        Session, ``YYYY-MM-DD``; default: the last one stored.
+        Day, ``YYYY-MM-DD``; the last session up to it counts. Default: the last one stored.
     recorded_by : Timestamp, optional
         UTC moment; leaves out what the store learned later, corrections included, so that a
         past run can be repeated exactly.
@@ -136,13 +136,12 @@ def read_history(
             if day is not None and set(missing) <= set(stored):
                 raise DataError(f"{', '.join(missing)}: no prices up to {day.date()}; choose a later session")
             raise UnknownSymbol(_not_stored(missing, stored))
-    factors = store.current("factors", until=day, recorded_by=recorded_by)
+    factors = store.current("factors", recorded_by=recorded_by)
     described = store.current("instruments").drop(columns="fetched_at").to_dict("records")
     instruments = {
         row["symbol"]: Instrument(**{str(key): value for key, value in row.items()}) for row in described
     }
-    last = day if day is not None else prices["session"].max()
-    return _checked(History(prices, factors, instruments, last, version))
+    return _at_close(prices, factors, instruments, version, day)
 
 
 def parse_session(day: str | pd.Timestamp) -> pd.Timestamp:
@@ -161,17 +160,31 @@ def parse_session(day: str | pd.Timestamp) -> pd.Timestamp:
         raise UsageError(f"{day!r} is no date; expected YYYY-MM-DD") from error
 
 
-def _until(frame: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
-    return frame[frame["session"] <= day].reset_index(drop=True)
-
-
-def _checked(history: History) -> History:
-    if history.prices.empty:
-        when = "" if pd.isna(history.as_of) else f" up to {history.as_of.date()}"
+def _at_close(
+    prices: pd.DataFrame,
+    factors: pd.DataFrame,
+    instruments: Mapping[str, Instrument],
+    store_version: int,
+    day: pd.Timestamp | None,
+) -> History:
+    """Keep what was known at the close of the last session up to `day`."""
+    known = prices if day is None else prices[prices["session"] <= day]
+    if known.empty:
+        when = "" if day is None else f" up to {day.date()}"
         raise DataError(
             f"No prices stored{when}; bring some: python -m forecaster quickstart, update or import"
         )
-    return history
+    last = known["session"].max()
+    exchanges = {instruments[symbol].exchange for symbol in known.loc[known["session"] == last, "symbol"]}
+    close = max(closes(exchange, np.array([last], dtype="datetime64[ns]"))[0] for exchange in exchanges)
+    in_time = factors["known_at"] <= pd.Timestamp(close, tz="UTC")
+    return History(
+        known.reset_index(drop=True),
+        factors[in_time].reset_index(drop=True),
+        instruments,
+        last,
+        store_version,
+    )
 
 
 def _not_stored(symbols: Sequence[str], stored: Sequence[str]) -> str:

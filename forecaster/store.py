@@ -6,6 +6,7 @@ waits for a writer and a process killed half way leaves no half-written rows.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -117,6 +118,7 @@ class Store:
             Session columns as ``datetime64[ns]``; empty with the right columns if there is no table yet.
         """
         spec = table(name)
+        self._require_readable()
         try:
             source = DeltaTable(str(self.folder / name)).to_pyarrow_dataset()
         except TableNotFoundError:
@@ -146,7 +148,13 @@ class Store:
     def version(self, name: str) -> int:
         """Return the Delta version of a table, or -1 if it does not exist yet."""
         path = str(self.folder / table(name).name)
+        self._require_readable()
         return DeltaTable(path).version() if DeltaTable.is_deltatable(path) else -1
+
+    def _require_readable(self) -> None:
+        """Raise if the folder is there and cannot be listed, which must not look like an empty store."""
+        with suppress(FileNotFoundError):
+            next(self.folder.iterdir(), None)
 
 
 def _to_arrow(frame: pd.DataFrame, spec: Table) -> arrow.Table:

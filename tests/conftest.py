@@ -7,8 +7,8 @@ import pytest
 from filelock import FileLock
 
 from forecaster.config import Recipe, Settings
-from forecaster.history import History
 from forecaster.first_run import quickstart
+from forecaster.history import History
 from forecaster.workspace import Workspace
 
 TINY = Recipe(lookback=16, units=4, seeds=1, epochs=2, batch=64, horizon=20)

@@ -108,7 +108,7 @@ def test_scores_equal_a_plain_loop() -> None:
 def test_the_test_is_a_hac_regression_of_daily_mean_differences() -> None:
     table = forecasts()
     losses = daily_losses(table, "log_score")
-    by_day = {day: rows for day, rows in table.groupby("cutoff")}
+    by_day = dict(iter(table.groupby("cutoff")))
     expected = [by_day[day].loc[by_day[day]["model"] == "served", "log_score"].mean() for day in losses.index]
     np.testing.assert_allclose(losses["served"], expected)
     difference = (losses["served"] - losses["rolling_t"]).to_numpy()
@@ -138,6 +138,13 @@ def test_pure_noise_is_rarely_called_better() -> None:
         for _ in range(300)
     ]
     assert 0.02 < np.mean(found) < 0.10
+
+
+def test_a_pool_of_one_is_not_tested_against_its_member() -> None:
+    losses = np.random.default_rng(0).normal(size=300)
+    test = paired_test(losses * (1 + 1e-16), losses, horizon=1)
+    assert np.isnan(test.p_value)
+    assert not test.first_is_better
 
 
 def test_too_few_dates_give_no_verdict_of_skill() -> None:

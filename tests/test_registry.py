@@ -11,8 +11,8 @@ from forecaster import ledger
 from forecaster.config import Recipe
 from forecaster.errors import ModelError, NotEarned, UsageError
 from forecaster.evaluation.backtest import Backtest
-from forecaster.models.trained import Model
 from forecaster.first_run import quickstart
+from forecaster.models.trained import Model
 from forecaster.workspace import Workspace
 
 

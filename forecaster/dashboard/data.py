@@ -7,7 +7,6 @@ import streamlit as st
 
 from forecaster import ledger
 from forecaster.config import Settings
-from forecaster.errors import StoreError
 from forecaster.history import History, read_history
 from forecaster.store import Store
 
@@ -18,24 +17,8 @@ def settings() -> Settings:
 
 
 def store() -> Store:
-    """Return the store of the workspace that the settings name.
-
-    Raises
-    ------
-    StoreError
-        If its folder is there and cannot be listed, which must not look like an empty workspace.
-    """
-    folder = settings().home / "store"
-    try:
-        next(folder.iterdir(), None)
-    except FileNotFoundError:
-        return Store(folder)
-    except OSError as error:
-        raise StoreError(
-            f"The data folder {folder} cannot be read ({error.strerror}); check its path and permissions, "
-            f"or choose another with --home"
-        ) from error
-    return Store(folder)
+    """Return the store of the workspace that the settings name."""
+    return Store(settings().home / "store")
 
 
 def symbols() -> list[str]:

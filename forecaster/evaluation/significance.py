@@ -70,9 +70,11 @@ def paired_test(first: np.ndarray, second: np.ndarray, horizon: int) -> PairedTe
     from statsmodels.tsa.stattools import diebold_mariano_test
 
     difference = float(np.mean(first - second)) if len(first) else np.nan
-    if len(first) < max(FEWEST_DATES, 2 * horizon) or np.ptp(first - second) == 0:
+    # A pool of one member is that member but for the last bit: nothing to test.
+    if len(first) < max(FEWEST_DATES, 2 * horizon) or np.allclose(first, second, rtol=1e-9, atol=1e-12):
         return PairedTest(difference, np.nan, np.nan, len(first))
     result = diebold_mariano_test(
         np.zeros(len(first)), first, second, criterion=lambda _, loss: loss, harvey_adj=True, horizon=horizon
     )
-    return PairedTest(difference, abs(difference / float(result.statistic)), float(result.pvalue), len(first))
+    error = abs(difference / result.statistic) if result.statistic else np.nan
+    return PairedTest(difference, float(error), float(result.pvalue), len(first))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -126,9 +127,9 @@ class Model:
                 )
                 for cell in recipe.cells
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             reason = str(error).splitlines()[0]
-            raise ModelError(f"The model in {folder.name} cannot be read ({reason}); train again") from error
+            raise ModelError(f"The files in {folder} are no sound model ({reason}); train again") from error
         return cls(recipe, members, tuple(card["universe"]), pd.Timestamp(card["trained_until"]), card)
 
 
