@@ -64,6 +64,7 @@ def main() -> None:
         "last_cutoff": str(first["last_cutoff"].date()),
         "verdict": evidence.verdict(),
         "rows": score_rows(scores).to_dict("records"),
+        "scores": json.loads(scores.to_json(orient="records", date_format="iso", double_precision=15)),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

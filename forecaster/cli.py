@@ -52,7 +52,9 @@ Symbols = Annotated[
 @app.command()
 def quickstart(
     home: Home = None,
-    source: Annotated[str, typer.Option(help="auto, yahoo or sample.")] = "auto",
+    source: Annotated[
+        str | None, typer.Option(help="auto, yahoo or sample (default: the setting).", show_default=False)
+    ] = None,
     cells: Cells = "lstm,gru",
     seeds: Seeds = 2,
     as_json: AsJson = False,
@@ -105,6 +107,10 @@ def import_file(
         typer.Option(help="Our column = the file's, e.g. session=Day,close=Last.", show_default=False),
     ] = None,
     exchange: Annotated[str, typer.Option(help="Market identifier code of the exchange.")] = "XNYS",
+    currency: Annotated[
+        str | None,
+        typer.Option(help="Of the prices (default: USD in New York, else blank).", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take prices from a file, whole or not at all."""
@@ -114,7 +120,7 @@ def import_file(
         if not found:
             raise UsageError(f"--columns: expected our=theirs, got {pair!r}")
         mapping[ours.strip()] = theirs.strip()
-    _report_outcomes(_workspace(home).import_file(file, mapping, exchange), as_json)
+    _report_outcomes(_workspace(home).import_file(file, mapping, exchange, currency), as_json)
 
 
 @app.command()
@@ -132,6 +138,7 @@ def train(
     from forecaster.errors import NotEarned
     from forecaster.evaluation.backtest import backtest
     from forecaster.progress import for_terminal
+    from forecaster.workflow import issue
     from forecaster.workflow import train as fit
 
     workspace, progress = _workspace(home), for_terminal()
@@ -141,6 +148,7 @@ def train(
     version = workspace.registry.add(fit(history, recipe, progress), evidence)
     try:
         decision = f"promoted: {workspace.registry.promote(version)}"
+        issue(workspace.store, workspace.registry, workspace.watchlist)
     except NotEarned as refusal:
         decision = f"not promoted: {refusal}"
     if as_json:
@@ -162,14 +170,18 @@ def forecast(
     symbol: Annotated[str, typer.Argument(help="A stored symbol.")],
     home: Home = None,
     as_of: AsOf = None,
+    version: Annotated[
+        str | None, typer.Option(help="Model version (default: the champion).", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the distribution of the price over the next sessions."""
-    from forecaster.report import forecast_report, verdict_on
+    from forecaster.decisions import verdict_on
+    from forecaster.report import forecast_report
 
     workspace = _workspace(home)
-    forecasts = workspace.forecast(symbol, as_of)
-    words = verdict_on(workspace.store.rows("decisions"), forecasts["version"].iloc[0])
+    forecasts = workspace.forecast(symbol, as_of, version)
+    words = verdict_on(workspace.store, forecasts["version"].iloc[0])
     report = forecast_report(forecasts, workspace.history(symbols=[symbol]), words)
     if as_json:
         _print_json(report)
@@ -214,11 +226,13 @@ def watchlist_remove(symbols: list[str], home: Home = None) -> None:
 @models.command("list")
 def models_list(home: Home = None, as_json: AsJson = False) -> None:
     """Print every decision about a version, oldest first."""
-    decisions = _workspace(home).registry.decisions().drop(columns="card")
+    from forecaster.decisions import decisions
+
+    rows = decisions(_workspace(home).store).drop(columns="card")
     if as_json:
-        _print_json(_records(decisions))
+        _print_json(_records(rows))
     else:
-        _print_frame(decisions[["decided_at", "version", "alias", "reason", "verdict"]], "Decisions")
+        _print_frame(rows[["decided_at", "version", "alias", "reason", "verdict"]], "Decisions")
 
 
 @models.command("show")
@@ -230,8 +244,12 @@ def models_show(version: str, home: Home = None) -> None:
 
 @models.command("promote")
 def models_promote(version: str, home: Home = None) -> None:
-    """Make a version the champion, if its backtest earns it."""
-    typer.echo(f"Version {version}: {_workspace(home).registry.promote(version)}.")
+    """Make a version the champion, if its backtest earns it, and issue its forecasts."""
+    from forecaster.workflow import issue
+
+    workspace = _workspace(home)
+    typer.echo(f"Version {version}: {workspace.registry.promote(version)}.")
+    issue(workspace.store, workspace.registry, workspace.watchlist)
 
 
 @app.command()

@@ -1,15 +1,17 @@
 """Settings (where things are, how the service behaves) and Recipe (what is trained)."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -32,7 +34,7 @@ class Settings(BaseSettings):
     source : str
         Where prices come from when the caller does not say.
     watchlist : tuple of str
-        Symbols of a new workspace that is filled from the live source.
+        Symbols of a new workspace that is filled from the live source; in a variable separated by commas.
     probe_seconds : float
         How long the quickstart waits for the live source before it takes the sample.
     bar_delay_minutes : int
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
 
     home: Path = Path("data")
     source: SourceName = "auto"
-    watchlist: tuple[str, ...] = (
+    watchlist: Annotated[tuple[str, ...], NoDecode] = (
         "AAPL", "AMZN", "GOOG", "IBM", "JNJ", "JPM", "KO", "META", "MSFT", "NFLX", "NVDA", "XOM",
     )  # fmt: skip
     probe_seconds: float = Field(default=6.0, gt=0)
@@ -80,6 +82,13 @@ class Settings(BaseSettings):
             return cls(**given)
         except ValidationError as error:
             raise UsageError(f"Settings: {_first_problem(error)}") from error
+        except (SettingsError, TOMLDecodeError) as error:
+            raise UsageError(f"Settings cannot be read: {error}; see forecaster/config.py") from error
+
+    @field_validator("watchlist", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
 class Recipe(BaseModel):
@@ -152,11 +161,6 @@ class Recipe(BaseModel):
     def but(self, **changes: Any) -> "Recipe":
         """Return this recipe with some values changed, validated again."""
         return Recipe(**{**self.model_dump(), **changes})
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Build a recipe from decoded JSON."""
-        return cls(**values)
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from forecaster.config import Recipe, SourceName
+from forecaster.decisions import CHAMPION, holder, verdict_on
 from forecaster.errors import DataError
 from forecaster.progress import Progress, silent
-from forecaster.report import verdict_on
 from forecaster.sources import Fetched, Outcome, Source, source
 from forecaster.workspace import Workspace
 
@@ -59,10 +59,10 @@ def quickstart(
     DataError
         If no symbol arrived.
     """
-    if workspace.store.version("prices") < 0:
+    if not workspace.watchlist:
         _bring_data(workspace, choice or workspace.settings.source, progress, say)
     registry = workspace.registry
-    trained = registry.holder("champion") is None
+    trained = holder(workspace.store, CHAMPION) is None
     if not trained and not workspace.forecasts().empty:
         return _summary(workspace, trained)
     # Late: a workspace that is ready does not need TensorFlow.
@@ -76,13 +76,13 @@ def quickstart(
         say(f"Model registered: {registry.promote()}.")
     issue(workspace.store, registry, workspace.watchlist)
     for symbol in sorted(set(workspace.watchlist) - set(workspace.forecasts()["symbol"])):
-        say(f"{symbol}: no forecast, its history is too short or its last sessions are incomplete.")
+        say(f"{symbol}: no forecast, its history is too short or its last sessions are missing.")
     return _summary(workspace, trained)
 
 
 def _summary(workspace: Workspace, trained: bool) -> Summary:
-    version = workspace.registry.holder("champion") or ""
-    words = verdict_on(workspace.registry.decisions(), version)
+    version = holder(workspace.store, CHAMPION) or ""
+    words = verdict_on(workspace.store, version)
     return Summary(trained, version, workspace.registry.scores(version), words)
 
 

@@ -46,8 +46,8 @@ class History:
 
     @property
     def is_demonstration(self) -> bool:
-        """Whether any bar comes from the bundled sample."""
-        return bool((self.prices["source"] == "sample").any())
+        """Whether a symbol's latest bar comes from the bundled sample."""
+        return bool((self.prices.groupby("symbol")["source"].last() == "sample").any())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -137,7 +137,9 @@ def read_history(
                 raise DataError(f"{', '.join(missing)}: no prices up to {day.date()}; choose a later session")
             raise UnknownSymbol(_not_stored(missing, stored))
     factors = store.current("factors", recorded_by=recorded_by)
-    described = store.current("instruments").drop(columns="fetched_at").to_dict("records")
+    described = (
+        store.current("instruments", recorded_by=recorded_by).drop(columns="fetched_at").to_dict("records")
+    )
     instruments = {
         row["symbol"]: Instrument(**{str(key): value for key, value in row.items()}) for row in described
     }

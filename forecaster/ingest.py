@@ -68,8 +68,13 @@ def update(
     with progress(f"Prices from {source.name}", len(symbols)) as advance:
         for start in range(0, len(symbols), batch):
             sifted = []
-            for symbol in symbols[start : start + batch]:
-                if limited:
+            some = symbols[start : start + batch]
+            elsewhere = _stored_elsewhere(store, source.name, some)
+            for symbol in some:
+                if symbol in elsewhere:
+                    detail = f"stored from {elsewhere[symbol]}; use another --home for {source.name}"
+                    fetched = Fetched(symbol, Outcome.INVALID, detail=detail)
+                elif limited:
                     fetched = Fetched(symbol, Outcome.RATE_LIMITED, detail=limited)
                 else:
                     fetched = source.fetch(symbol)
@@ -115,6 +120,13 @@ def update_factors(
     return pd.concat(report, ignore_index=True)
 
 
+def _stored_elsewhere(store: Store, source: str, symbols: Sequence[str]) -> dict[str, str]:
+    """Name the source of each symbol that another one has filled: adjustments differ, so none is mixed."""
+    held = store.rows("prices", where={"symbol": symbols})[["symbol", "source"]]
+    others = held[held["source"] != source].drop_duplicates("symbol")
+    return dict(zip(others["symbol"], others["source"], strict=True))
+
+
 def _sift(fetched: Fetched, moment: pd.Timestamp, delay_minutes: int) -> _Sifted:
     instrument, detail, outcome = fetched.instrument, fetched.detail, fetched.outcome
     if instrument is None:
@@ -123,6 +135,9 @@ def _sift(fetched: Fetched, moment: pd.Timestamp, delay_minutes: int) -> _Sifted
     last = last_complete(instrument.exchange, moment, delay_minutes)
     bars = fetched.bars[fetched.bars["session"] <= last].reset_index(drop=True)
     bars = bars.assign(symbol=fetched.symbol, currency=instrument.currency)
+    if early := len(fetched.bars) - len(bars):
+        said = f"{early} bar{'s' if early > 1 else ''} of sessions not yet final left out"
+        detail = "; ".join(filter(None, [detail, said]))
     faults = _faults(bars, instrument)
     sound, refused = bars.drop(index=faults.index), bars.loc[faults.index].assign(reason=faults)
     if sound.empty:

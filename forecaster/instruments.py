@@ -48,11 +48,6 @@ class Instrument:
     type: str = "EQUITY"
 
 
-def us_equity(symbol: str, name: str = "") -> Instrument:
-    """Describe a share listed in New York, the assumption for files that do not say."""
-    return Instrument(symbol, name or symbol, "XNYS", "America/New_York", "USD")
-
-
 def normalise(symbol: str) -> str:
     """Return `symbol` in capitals without surrounding space.
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from forecaster.decisions import CHAMPION, holder
 from forecaster.store import Store
 from forecaster.tables import table
 
@@ -28,7 +29,11 @@ def issue(store: Store, forecasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def latest(store: Store, symbol: str | None = None) -> pd.DataFrame:
-    """Read the forecast last issued for each symbol, from its latest cutoff.
+    """Read the forecast that stands for each symbol.
+
+    It is the one from its latest cutoff; of several from there the champion's, of several of the
+    champion's the last one issued. A forecast is taken whole, never some steps of one and some of
+    another.
 
     Returns
     -------
@@ -36,8 +41,9 @@ def latest(store: Store, symbol: str | None = None) -> pd.DataFrame:
         Columns of the forecasts table, sorted by symbol and step; empty if none was issued.
     """
     rows = store.rows("forecasts", where=None if symbol is None else {"symbol": [symbol]})
-    newest = rows.groupby("symbol")["cutoff"].transform("max")
-    rows = rows[rows["cutoff"] == newest].sort_values("issued_at", kind="stable")
-    return rows.drop_duplicates(["symbol", "step"], keep="last").sort_values(
-        ["symbol", "step"], ignore_index=True
-    )
+    issue_of = ["symbol", "cutoff", "version", "issued_at"]
+    issues = rows[issue_of].drop_duplicates()
+    issues = issues.assign(is_champion=issues["version"] == holder(store, CHAMPION))
+    issues = issues.sort_values(["cutoff", "is_champion", "issued_at"])
+    standing = issues.drop_duplicates("symbol", keep="last")[issue_of]
+    return rows.merge(standing, on=issue_of).sort_values(["symbol", "step"], ignore_index=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from forecaster.decisions import CHALLENGER, CHAMPION, holder
 from forecaster.errors import ModelError, NotEarned, StoreError, UsageError
 from forecaster.evaluation.backtest import Backtest
 from forecaster.evaluation.significance import PairedTest, daily_losses, paired_test
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from forecaster.models.trained import Model
 
 NAME = "forecaster"
-CHAMPION, CHALLENGER = "champion", "challenger"
 PROMOTION_LEVEL = 0.01
 
 
@@ -82,12 +82,17 @@ class Registry:
         Raises
         ------
         ModelError
-            If the backtest is of another recipe.
+            If the backtest is of another recipe or of other data.
         """
         if backtest.recipe.hash != model.recipe.hash:
             raise ModelError(
                 f"The backtest is of recipe {backtest.recipe.hash}, the model of {model.recipe.hash}; "
                 f"run the backtest with the model's own recipe"
+            )
+        if backtest.fingerprint != model.card["fingerprint"]:
+            raise ModelError(
+                f"The backtest read data {backtest.fingerprint}, the model {model.card['fingerprint']}; "
+                f"run both on the same history"
             )
         client = self._client
         (experiment,) = client.search_experiments(filter_string=f"name = '{NAME}'")
@@ -130,13 +135,13 @@ class Registry:
         NotEarned
             If the evidence does not allow it; says why.
         """
-        chosen = version or self.holder(CHALLENGER)
+        chosen = version or holder(self._store, CHALLENGER)
         if chosen is None:
             raise ModelError("No challenger to promote; train one: python -m forecaster train")
         evidence = self._store.rows("backtests", where={"version": [chosen]})
         if evidence.empty:
             raise NotEarned(f"Version {chosen} has no backtest; nothing speaks for it")
-        champion = self.holder(CHAMPION)
+        champion = holder(self._store, CHAMPION)
         if champion == chosen:
             return f"version {chosen} is the champion already"
         if champion is None:
@@ -147,11 +152,6 @@ class Registry:
             )
         self._decide(chosen, CHAMPION, reason, verdict(self.scores(chosen)), self.card(chosen))
         return reason
-
-    def holder(self, alias: str) -> str | None:
-        """Return the version that holds an alias, or None."""
-        rows = self._store.rows("decisions", where={"alias": [alias]})
-        return None if rows.empty else str(rows.sort_values("decided_at")["version"].iloc[-1])
 
     def card(self, version: str) -> str:
         """Return a version's card as JSON text.
@@ -184,23 +184,22 @@ class Registry:
 
         from forecaster.models.trained import Model
 
-        chosen = version or self.holder(CHAMPION)
+        chosen = version or holder(self._store, CHAMPION)
         if chosen is None:
             raise ModelError("No model yet; make one: python -m forecaster quickstart, or train")
         try:
             run = str(self._client.get_model_version(NAME, chosen).run_id)
         except MlflowException as error:
-            raise ModelError(f"No model version {chosen!r} in the registry") from error
+            raise ModelError(
+                f"The registry has no model version {chosen!r}; see: python -m forecaster models list"
+            ) from error
         return chosen, Model.load(self._artifacts / run)
 
-    def decisions(self) -> pd.DataFrame:
-        """Return every decision, oldest first."""
-        return self._store.rows("decisions").sort_values("decided_at", ignore_index=True)
-
     def _decide(self, version: str, alias: str, reason: str, words: str, card: str) -> None:
-        self._client.set_registered_model_alias(NAME, alias, version)
         row = {"version": version, "alias": alias, "reason": reason, "verdict": words, "card": card}
+        # The table decides; MLflow's alias follows it for those who look there.
         self._store.append("decisions", pd.DataFrame([row | {"decided_at": now()}]))
+        self._client.set_registered_model_alias(NAME, alias, version)
 
 
 def _earned(chosen: str, evidence: pd.DataFrame, champion: str, rival: pd.DataFrame) -> str:

@@ -56,12 +56,6 @@ def forecast_report(table: pd.DataFrame, history: History, words: str) -> dict[s
     }
 
 
-def verdict_on(decisions: pd.DataFrame, version: str) -> str:
-    """Return the verdict that was written down when a version was last decided upon."""
-    mine = decisions[decisions["version"] == version].sort_values("decided_at")
-    return str(mine["verdict"].iloc[-1])
-
-
 def score_rows(scores: pd.DataFrame, step: int = 1) -> pd.DataFrame:
     """Prepare the score table of one step for reading, best log score first.
 

@@ -18,7 +18,7 @@ WARM_UP = 67
 
 @dataclass(frozen=True)
 class Windows:
-    """Every window of `lookback` sessions in a panel whose inputs are all known.
+    """Every window of `lookback` stored sessions in a panel whose inputs are all known.
 
     Attributes
     ----------
@@ -80,12 +80,12 @@ class Windows:
         ends : ndarray of int
             Cutoff rows, of any shape.
         known_by : datetime64, optional
-            Session; labels of sessions after it are NaN, step by step.
+            UTC moment; labels that were known later are NaN, step by step.
         """
         rows = self.label_rows[ends]
         known = rows >= 0
         if known_by is not None:
-            known &= self.panel.session[rows] <= known_by
+            known &= self.panel.known_at[rows] <= known_by
         returns = self.panel.log_price[rows] - self.panel.log_price[ends][..., None]
         return np.where(known, returns, np.nan)
 
@@ -122,7 +122,7 @@ class Segments:
     Attributes
     ----------
     rows : ndarray of int64, (segments, lookback - 1 + stride)
-        Rows of the panel; clipped to the symbol's ready rows where a segment sticks out.
+        Rows of the panel; clipped to the symbol's own where a segment sticks out.
     is_cutoff : ndarray of bool, same shape
         Whether the row is a cutoff to learn from.
     """

@@ -37,15 +37,19 @@ def train(history: History, recipe: Recipe, progress: Progress = silent) -> Mode
     members = tuple(Recurrent(recipe, cell) for cell in recipe.cells)
     with progress("Training", sum(member.steps for member in members)) as advance:
         for member in members:
-            member.fit(windows, history.as_of.to_datetime64(), advance)
+            member.fit(windows, windows.panel.known_at.max(), advance)
     universe = chosen.symbols
     return Model(recipe, members, universe, history.as_of, card(recipe, chosen, universe))
 
 
 def forecast(
-    store: Store, registry: Registry, symbols: Sequence[str], as_of: str | pd.Timestamp | None = None
+    store: Store,
+    registry: Registry,
+    symbols: Sequence[str],
+    as_of: str | pd.Timestamp | None = None,
+    version: str | None = None,
 ) -> pd.DataFrame:
-    """Forecast symbols with the champion from what was known at a session's close.
+    """Forecast symbols from what was known at a session's close, with the champion or a named version.
 
     Returns
     -------
@@ -55,14 +59,14 @@ def forecast(
     Raises
     ------
     ModelError
-        If there is no champion, or it was trained on sessions after `as_of`.
+        If there is no such version, or it was trained on sessions after `as_of`.
     UnknownSymbol, TooLittleHistory
         If a symbol cannot be forecast.
     """
-    version, model = registry.load()
+    chosen, model = registry.load(version)
     history = read_history(store, sorted({*symbols, *model.universe}), as_of)
     return model.forecast(history, tuple(symbols)).assign(
-        version=version,
+        version=chosen,
         recipe_hash=model.recipe.hash,
         store_version=history.store_version,
         issued_at=now(),

@@ -8,7 +8,8 @@ import pandas as pd
 
 from forecaster import ingest, ledger
 from forecaster.config import Settings
-from forecaster.errors import DataError
+from forecaster.decisions import CHAMPION, holder
+from forecaster.errors import DataError, UsageError
 from forecaster.history import History, parse_session, read_history
 from forecaster.instruments import normalise
 from forecaster.progress import Progress, silent
@@ -83,15 +84,21 @@ class Workspace:
         moment, delay = now(), self.settings.bar_delay_minutes
         outcomes = ingest.update(self.store, chosen, wanted, moment, delay, progress, batch)
         arrived = outcomes["outcome"] == Outcome.OK
-        self.watch(list(outcomes.loc[arrived, "symbol"]))
+        watched = list(outcomes.loc[arrived, "symbol"])
         limited = (outcomes["outcome"] == Outcome.RATE_LIMITED).any()
         if chosen.name == "yahoo" and arrived.any() and not limited:
             factors = ingest.update_factors(self.store, chosen, moment, delay)
             outcomes = pd.concat([outcomes, factors], ignore_index=True)
+        # Last: a symbol on the watchlist has all that belongs to it.
+        self.watch(watched)
         return outcomes
 
     def import_file(
-        self, path: str | Path, columns: Mapping[str, str] | None = None, exchange: str = "XNYS"
+        self,
+        path: str | Path,
+        columns: Mapping[str, str] | None = None,
+        exchange: str = "XNYS",
+        currency: str | None = None,
     ) -> pd.DataFrame:
         """Take prices from a CSV or Parquet file, or from a folder of them.
 
@@ -102,7 +109,7 @@ class Workspace:
         FileFormatError
             Naming file, row and column.
         """
-        files = FilesSource(Path(path), columns, exchange)
+        files = FilesSource(Path(path), columns, exchange, currency)
         return self.update(files.symbols(), files)
 
     def history(
@@ -121,16 +128,20 @@ class Workspace:
         return read_history(self.store, wanted, as_of, recorded_by)
 
     def forecasts(self, symbol: str | None = None) -> pd.DataFrame:
-        """Return the forecasts last issued; see `ledger.latest`."""
+        """Return the forecasts that stand; see `ledger.latest`."""
         return ledger.latest(self.store, None if symbol is None else normalise(symbol))
 
-    def forecast(self, symbol: str, as_of: str | pd.Timestamp | None = None) -> pd.DataFrame:
-        """Return one symbol's forecast from its last session; compute and issue it if need be.
+    def forecast(
+        self, symbol: str, as_of: str | pd.Timestamp | None = None, version: str | None = None
+    ) -> pd.DataFrame:
+        """Return the champion's forecast of one symbol; compute and issue it if need be.
 
         Parameters
         ----------
         as_of : str or Timestamp, optional
             Session; the forecast is then computed from what was known at its close, and not issued.
+        version : str, optional
+            Another model version than the champion; computed likewise, and not issued.
 
         Returns
         -------
@@ -147,15 +158,16 @@ class Workspace:
         ticker = normalise(symbol)
         day = None if as_of is None else parse_session(as_of)
         last = self.history(symbols=[ticker]).as_of
-        if day is None:
+        if day is None and version is None:
             held = self.forecasts(ticker)
-            if not held.empty and held["cutoff"].iloc[0] == last:
+            champion = holder(self.store, CHAMPION)
+            if not held.empty and (held["cutoff"].iloc[0], held["version"].iloc[0]) == (last, champion):
                 return held
         # Late: it brings TensorFlow, which a forecast already issued does not need.
         from forecaster import workflow
 
-        if day is not None:
-            return workflow.forecast(self.store, self.registry, [ticker], day)
+        if day is not None or version is not None:
+            return workflow.forecast(self.store, self.registry, [ticker], day, version)
         workflow.issue(self.store, self.registry, [ticker])
         return self.forecasts(ticker)
 
@@ -165,5 +177,9 @@ class Workspace:
         return source(choice or self._stored_source(), self.settings)
 
     def _stored_source(self) -> str:
-        sources = set(self.store.rows("updates")["source"]) - {FilesSource.name}
-        return "sample" if sources == {"sample"} else "yahoo"
+        sources = set(self.store.rows("updates")["source"])
+        if sources == {FilesSource.name}:
+            raise UsageError(
+                "The stored prices come from files: import newer ones, or name a source with --source"
+            )
+        return "sample" if "sample" in sources and "yahoo" not in sources else "yahoo"

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import curl_cffi  # noqa: F401  before TensorFlow, see forecaster/models/recurrent.py
 import pytest
 from filelock import FileLock
 

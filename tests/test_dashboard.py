@@ -194,6 +194,11 @@ def test_a_new_forecast_shows_without_a_restart(monkeypatch, trained_workspace):
     raised = rows.assign(base_price=2 * rows["base_price"], version="2", issued_at=now())
     trained_workspace.store.append("forecasts", raised)
     app.run()
+    shown = metrics(app)["Close on 21 Sep 2023, USD"]
+    assert shown == f"{rows['base_price'].iloc[0]:.2f}", "of two, the champion's stands"
+    decisions = trained_workspace.store.rows("decisions", where={"alias": ["champion"]})
+    trained_workspace.store.append("decisions", decisions.assign(version="2", decided_at=now()))
+    app.run()
     assert metrics(app)["Close on 21 Sep 2023, USD"] == f"{2 * rows['base_price'].iloc[0]:.2f}"
     assert "No backtest of model version 2 is stored" in texts(app)
 

@@ -123,6 +123,35 @@ def test_the_test_is_a_hac_regression_of_daily_mean_differences() -> None:
     assert test.first_is_better
 
 
+def test_scores_weigh_dates_not_stock_days() -> None:
+    """With uneven symbols per date, the figures and the tests must speak of the same means."""
+    table = forecasts()
+    days = sorted(table["cutoff"].unique())
+    uneven = table[(table["symbol"] == "S0") | (table["cutoff"] < days[30])]
+    row = score_table(uneven).set_index("model")
+    for score, column in (("log_score", "log_score"), ("crps", "crps")):
+        expected = uneven[uneven["model"] == "served"].groupby("cutoff")[score].mean().mean()
+        assert row.loc["served", column] == pytest.approx(expected)
+    gain = row.loc["rolling_t", "log_score"] - row.loc["served", "log_score"]
+    assert row.loc["served", "log_score_gain"] == pytest.approx(gain)
+
+
+def test_the_test_of_overlapping_outcomes_keeps_its_size() -> None:
+    random = np.random.default_rng(3)
+    kernel = np.ones(20) / np.sqrt(20)
+    found = []
+    for _ in range(600):
+        difference = np.convolve(random.normal(size=519), kernel, "valid")
+        found.append(paired_test(difference, np.zeros(500), horizon=20).p_value < 0.05)
+    assert np.mean(found) < 0.085
+
+
+def test_the_last_price_is_always_scored_and_a_pool_needs_its_cells(history: History, tiny: Recipe) -> None:
+    table = backtest(history.until("2017-12-29"), tiny, folds=1, test_sessions=100, models=["ewma_t"])
+    assert set(table.forecasts["model"]) == {"rolling_t", "ewma_t"}
+    assert table.verdict().startswith("Served: pool of the networks: not scored here.")
+
+
 def test_stock_days_of_one_date_count_once() -> None:
     """Copying every symbol ten times must not make a difference more significant."""
     table = forecasts(dates=60)
@@ -151,7 +180,7 @@ def test_too_few_dates_give_no_verdict_of_skill() -> None:
     scores = score_table(forecasts(dates=20))
     assert np.isnan(scores["log_score_p"]).all()
     assert not scores["is_best"].any()
-    assert "Too few dates" in verdict(scores)
+    assert "20 dates are too few" in verdict(scores)
 
 
 def table_row(gain: float, p: float, mae_skill: float = 0.1, mae_p: float = 0.5) -> pd.DataFrame:

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "forecaster"
 
 ROOMS = [
     "errors", "config", "progress", "tables", "instruments", "sessions", "store", "sources", "ingest",
-    "history", "features", "windows", "models", "evaluation", "report", "plots", "registry", "ledger",
-    "workflow", "workspace", "first_run", "cli", "dashboard",
+    "history", "features", "windows", "models", "evaluation", "report", "plots", "decisions", "registry",
+    "ledger", "workflow", "workspace", "first_run", "cli", "dashboard",
 ]  # fmt: skip
 """Every room imports only rooms above it in this list."""
 
@@ -160,7 +160,7 @@ def test_an_unknown_table_lists_the_known_ones() -> None:
 def test_a_recipe_is_named_by_its_content() -> None:
     assert Recipe().hash == Recipe().hash != Recipe(units=33).hash
     assert Recipe().but(seeds=3) == Recipe(seeds=3)
-    assert Recipe.parse(Recipe(cells=("gru",)).model_dump(mode="json")) == Recipe(cells=("gru",))
+    assert Recipe(**Recipe(cells=("gru",)).model_dump(mode="json")) == Recipe(cells=("gru",))
     for wrong in (
         {"cells": ("lstm", "lstm")},
         {"cells": ()},
@@ -184,4 +184,10 @@ def test_settings_come_from_the_file_and_the_environment(
     assert Settings.load(port=9002).port == 9002
     monkeypatch.setenv("FORECASTER_PORT", "many")
     with pytest.raises(UsageError, match="port"):
+        Settings.load()
+    monkeypatch.setenv("FORECASTER_PORT", "9001")
+    monkeypatch.setenv("FORECASTER_WATCHLIST", "AAPL, MSFT")
+    assert Settings.load().watchlist == ("AAPL", "MSFT")
+    (tmp_path / "forecaster.toml").write_text("home = \n")
+    with pytest.raises(UsageError, match="cannot be read"):
         Settings.load()

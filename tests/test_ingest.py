@@ -13,7 +13,7 @@ from yahoo_stub import Failure, StubSymbol, YahooStub, reset_yfinance, sessions,
 
 from forecaster.config import Settings
 from forecaster.ingest import MARKET_FACTORS, update, update_factors
-from forecaster.instruments import Instrument, us_equity
+from forecaster.instruments import Instrument
 from forecaster.sources import Fetched, Outcome
 from forecaster.sources.yahoo import YahooSource
 from forecaster.store import Store
@@ -29,6 +29,11 @@ def bars(first: str = "2024-01-02", last: str = "2024-01-12") -> pd.DataFrame:
     """Sound bars, indexed by session; ``adj_close`` is half the close."""
     made = traded(sessions(first, last)).astype(float)
     return made.assign(adj_close=made["close"] / 2).rename_axis("session")
+
+
+def share(symbol: str, name: str = "") -> Instrument:
+    """Describe a share listed in New York."""
+    return Instrument(symbol, name or symbol, "XNYS", "America/New_York", "USD")
 
 
 @dataclass
@@ -49,7 +54,7 @@ class Memory:
         self.asked.append(symbol)
         if symbol not in self.held:
             return Fetched(symbol, self.failures.get(symbol, Outcome.GONE), detail="no such thing")
-        instrument = self.instruments.get(symbol, us_equity(symbol))
+        instrument = self.instruments.get(symbol, share(symbol))
         return Fetched(symbol, Outcome.OK, self.held[symbol].reset_index(), self.actions, instrument)
 
 
@@ -260,7 +265,7 @@ def test_actions_are_stored_once_and_corrected(store: Store) -> None:
 def test_a_new_name_of_an_instrument_is_appended(store: Store) -> None:
     source = Memory({"AAA": bars()})
     update(store, source, ["AAA"], LATER)
-    source.instruments["AAA"] = us_equity("AAA", "Triple A")
+    source.instruments["AAA"] = share("AAA", "Triple A")
     assert update(store, source, ["AAA"], LATER + DAY)["rows"].item() == 0
     assert sorted(store.rows("instruments")["name"]) == ["AAA", "Triple A"]
     assert store.current("instruments")["name"].tolist() == ["Triple A"]

@@ -9,9 +9,12 @@ from perturb import close_of, perturb
 
 from forecaster.config import GROUPS, Recipe
 from forecaster.evaluation.backtest import backtest
+from forecaster.evaluation.folds import walk_forward
 from forecaster.features import assemble
+from forecaster.features.exogenous import AHEAD_NAMES, ahead
 from forecaster.history import History
 from forecaster.models import KINDS, kind
+from forecaster.sessions import calendar
 from forecaster.windows import Windows
 from forecaster.workflow import train
 
@@ -92,11 +95,12 @@ def test_a_factor_known_after_the_cutoff_is_not_used(with_factors: History) -> N
 @pytest.mark.parametrize("name", KINDS)
 def test_a_fit_does_not_see_later_rows(history: History, tiny: Recipe, name: str) -> None:
     refit = pd.Timestamp("2016-03-01")
+    moment = close_of(refit).tz_localize(None).to_datetime64()
     forecasts = []
     for panel in (assemble(history), assemble(perturb(history, refit))):
         windows = Windows(panel, tiny.lookback, tiny.horizon)
-        ends = windows.ends[panel.session[windows.ends] <= refit.to_datetime64()]
-        model = kind(name, tiny).fit(windows, refit.to_datetime64(), lambda note: None)
+        ends = windows.ends[panel.known_at[windows.ends] <= moment]
+        model = kind(name, tiny).fit(windows, moment, lambda note: None)
         forecasts.append(model.forecast(windows, ends[-50:]))
     for parameter in ("mean", "sigma", "df"):
         np.testing.assert_array_equal(getattr(forecasts[0], parameter), getattr(forecasts[1], parameter))
@@ -117,7 +121,6 @@ def test_a_backtest_does_not_see_rows_after_each_cutoff(history: History, tiny: 
     tables = [
         backtest(one, recipe, folds=2, test_sessions=252).forecasts for one in (short, perturb(short, after))
     ]
-    refit = sorted(tables[0]["cutoff"].unique())[126]
     columns = [
         "model",
         "symbol",
@@ -131,12 +134,57 @@ def test_a_backtest_does_not_see_rows_after_each_cutoff(history: History, tiny: 
         "q05",
         "q99",
     ]
-    known = [
-        table.loc[(table["cutoff"] <= after) & (table["cutoff"] < refit), columns].reset_index(drop=True)
-        for table in tables
-    ]
+    known = [table.loc[table["cutoff"] <= after, columns].reset_index(drop=True) for table in tables]
     assert len(known[0]) > 1000
     pd.testing.assert_frame_equal(*known, check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["ewma_t", "gru"])
+def test_a_model_of_two_exchanges_does_not_see_what_closes_after_its_refit(
+    history: History, tiny: Recipe, name: str
+) -> None:
+    """London closes hours before New York: a cutoff there may not learn from New York's same session."""
+    both = history.until("2016-12-30")
+    london = {**both.instruments, "AAPL": replace(both.instruments["AAPL"], exchange="XLON")}
+    sessions = calendar("XLON").sessions
+    kept = (both.prices["symbol"] != "AAPL") | both.prices["session"].isin(sessions)
+    mixed = replace(both, instruments=london, prices=both.prices[kept].reset_index(drop=True))
+    windows = Windows(assemble(mixed), tiny.lookback, tiny.horizon)
+    plan = walk_forward(windows, 3, 150)
+    for fold in plan:
+        assert (windows.panel.known_at[fold.cutoffs] >= fold.refit).all()
+    moment = np.datetime64("2016-05-10T15:30")
+    later = windows.panel.known_at > moment
+    prices = mixed.prices.copy()
+    columns = ["open", "high", "low", "close", "adj_close"]
+    prices.loc[later, columns] *= np.random.default_rng(0).uniform(0.5, 2, (later.sum(), 1))
+    other = Windows(assemble(replace(mixed, prices=prices)), tiny.lookback, tiny.horizon)
+    ends = windows.ends[windows.panel.known_at[windows.ends] <= moment][-40:]
+    forecasts = [
+        kind(name, tiny).fit(one, moment, lambda note: None).forecast(one, ends) for one in (windows, other)
+    ]
+    np.testing.assert_array_equal(forecasts[0].sigma, forecasts[1].sigma)
+
+
+def test_a_closure_that_nobody_planned_is_not_known_ahead() -> None:
+    flags = pd.DataFrame(ahead("XNYS"), columns=list(AHEAD_NAMES), index=calendar("XNYS").sessions)
+    after_the_storm = flags.loc["2012-10-31"]
+    assert after_the_storm["days_closed"] == 0.0
+    assert flags.loc["2012-09-04", "days_closed"] == pytest.approx(np.log(4)), "Labour Day is planned"
+    assert flags.loc["2024-11-29", "early_close"] == 1.0
+    assert (
+        list(flags.index[flags["options_expiry"] == 1.0].strftime("%Y-%m-%d")[-400:]).count("2014-04-17") == 1
+    )
+    assert flags.loc["2014-04-30", "month_end"] == 1.0
+    assert flags.loc["2014-04-29", "month_end"] == 0.0
+
+
+def test_inputs_start_anew_after_a_long_gap(history: History) -> None:
+    gap = (history.prices["session"] > "2015-03-01") & (history.prices["session"] < "2015-06-01")
+    holed = replace(history, prices=history.prices[~gap].reset_index(drop=True))
+    windows = Windows(assemble(holed), 16, 5)
+    first = windows.panel.session[windows.ends]
+    assert not ((first > np.datetime64("2015-03-01")) & (first < np.datetime64("2015-09-01"))).any()
 
 
 @pytest.mark.parametrize("left_out", GROUPS)

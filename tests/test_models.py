@@ -19,7 +19,8 @@ from forecaster.models.trained import Model
 from forecaster.windows import Windows
 from forecaster.workflow import train
 
-REFIT = np.datetime64("2016-03-01")
+REFIT = np.datetime64("2016-03-01T21:00")
+"""The close of that session in UTC."""
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,13 @@ import json
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+
+import pandas as pd
+
+from forecaster.evaluation.verdict import verdict
+from forecaster.report import score_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,6 +24,9 @@ def test_the_table_is_that_of_the_stored_results() -> None:
     spec.loader.exec_module(benchmark)
     results = json.loads(benchmark.RESULTS.read_text(encoding="utf-8"))
     assert benchmark.insert(README, results) == README
+    scores = pd.read_json(StringIO(json.dumps(results["scores"])))
+    assert results["verdict"] == verdict(scores)
+    assert results["rows"] == score_rows(scores).to_dict("records")
 
 
 def test_every_command_named_exists() -> None:

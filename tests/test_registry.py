@@ -9,6 +9,7 @@ import pytest
 
 from forecaster import ledger
 from forecaster.config import Recipe
+from forecaster.decisions import CHAMPION, decisions, holder
 from forecaster.errors import ModelError, NotEarned, UsageError
 from forecaster.evaluation.backtest import Backtest
 from forecaster.first_run import quickstart
@@ -29,7 +30,7 @@ def backtest_of(workspace: Workspace, recipe: Recipe, better_by: float) -> Backt
     noise = np.random.default_rng(0).normal(0, 0.01, len(rows))
     served = rows["model"] == "served"
     moved = rows.assign(log_score=rows["log_score"] - np.where(served, better_by + noise, 0.0))
-    return Backtest(moved, recipe, (pd.Timestamp("2021-09-20"),), "0" * 12)
+    return Backtest(moved, recipe, json.loads(workspace.registry.card("1"))["fingerprint"])
 
 
 def challenger(workspace: Workspace) -> Model:
@@ -46,8 +47,7 @@ def test_quickstart_leaves_a_champion_with_its_evidence(workspace: Workspace, ti
     assert card["demonstration"] is True
     scores = workspace.registry.scores("1")
     assert set(scores["model"]) == {"rolling_t", "ewma_t", "lstm", "gru", "served"}
-    decisions = workspace.registry.decisions()
-    assert list(decisions["alias"]) == ["challenger", "champion"]
+    assert list(decisions(workspace.store)["alias"]) == ["challenger", "champion"]
 
 
 def test_a_second_quickstart_does_nothing(workspace: Workspace, tiny: Recipe) -> None:
@@ -68,10 +68,10 @@ def test_a_quickstart_that_was_cut_short_goes_on(sample_workspace: Workspace, ti
 
 def test_a_better_challenger_is_promoted(workspace: Workspace, tiny: Recipe) -> None:
     version = workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.02))
-    assert workspace.registry.holder("champion") == "1"
+    assert holder(workspace.store, CHAMPION) == "1"
     reason = workspace.registry.promote()
     assert "beats champion 1" in reason
-    assert workspace.registry.holder("champion") == version == "2"
+    assert holder(workspace.store, CHAMPION) == version == "2"
     assert workspace.registry.load()[0] == "2"
 
 
@@ -82,7 +82,7 @@ def test_a_challenger_that_is_no_better_is_refused(
     workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, better_by))
     with pytest.raises(NotEarned, match="does not beat champion 1"):
         workspace.registry.promote()
-    assert workspace.registry.holder("champion") == "1"
+    assert holder(workspace.store, CHAMPION) == "1"
 
 
 def test_a_version_without_evidence_is_refused(workspace: Workspace) -> None:
@@ -96,10 +96,28 @@ def test_a_backtest_of_another_recipe_is_refused(workspace: Workspace, tiny: Rec
         workspace.registry.add(challenger(workspace), evidence)
 
 
+def test_a_backtest_of_other_data_is_refused(workspace: Workspace, tiny: Recipe) -> None:
+    evidence = replace(backtest_of(workspace, tiny, 0.0), fingerprint="0" * 12)
+    with pytest.raises(ModelError, match="run both on the same history"):
+        workspace.registry.add(challenger(workspace), evidence)
+
+
+def test_the_champion_s_forecast_stands(workspace: Workspace, tiny: Recipe) -> None:
+    first = workspace.forecast("AAPL")
+    assert set(first["version"]) == {"1"}
+    workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.02))
+    workspace.registry.promote()
+    second = workspace.forecast("AAPL")
+    assert set(second["version"]) == {"2"}
+    assert len(second) == len(first)
+    ledger.issue(workspace.store, first.assign(version="1", step=first["step"] + 20))
+    assert set(ledger.latest(workspace.store, "AAPL")["version"]) == {"2"}, "whole, and the champion's"
+
+
 def test_an_unknown_version_lists_the_known_ones(workspace: Workspace) -> None:
     with pytest.raises(UsageError, match="choose one of: 1"):
         workspace.registry.card("9")
-    with pytest.raises(ModelError, match="No model version '9'"):
+    with pytest.raises(ModelError, match="no model version '9'"):
         workspace.registry.load("9")
 
 

@@ -52,6 +52,17 @@ def bars_of(fetched: Fetched) -> pd.DataFrame:
     return fetched.bars.set_index("session")
 
 
+def test_requests_work_beside_tensorflow() -> None:
+    """Loaded after TensorFlow, the client would fail on every request."""
+    code = (
+        "import forecaster.models.recurrent; from curl_cffi import requests\n"
+        "try: requests.Session(impersonate='chrome').get('http://127.0.0.1:1/')\n"
+        "except requests.exceptions.ConnectionError: print('asked')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "asked\n"
+
+
 def test_bars_are_the_traded_ones_adjusted(source: YahooSource) -> None:
     fetched = source.fetch("AAA")
     bars = bars_of(fetched)

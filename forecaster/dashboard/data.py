@@ -23,12 +23,12 @@ def store() -> Store:
 
 def symbols() -> list[str]:
     """List the symbols that have a forecast."""
-    return list(_forecasts(str(store().folder), store().version("forecasts"))["symbol"].unique())
+    return list(_standing()["symbol"].unique())
 
 
 def forecasts(symbol: str) -> pd.DataFrame:
     """Return the forecast last issued for a symbol."""
-    rows = _forecasts(str(store().folder), store().version("forecasts"))
+    rows = _standing()
     return rows[rows["symbol"] == symbol]
 
 
@@ -45,10 +45,15 @@ def scores(version: str) -> pd.DataFrame:
     return _scores(str(here.folder), version, here.version("scores"))
 
 
+def _standing() -> pd.DataFrame:
+    here = store()
+    return _forecasts(str(here.folder), (here.version("forecasts"), here.version("decisions")))
+
+
 # The versions among the arguments make the caches forget when a table has grown; a folder stands
 # for its store because a cache needs arguments that it can compare.
 @st.cache_data(show_spinner=False, max_entries=4)
-def _forecasts(folder: str, version: int) -> pd.DataFrame:
+def _forecasts(folder: str, versions: tuple[int, int]) -> pd.DataFrame:
     return ledger.latest(_store(folder))
 
 

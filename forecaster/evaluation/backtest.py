@@ -12,7 +12,7 @@ from forecaster.evaluation.scores import score_table, with_scores
 from forecaster.evaluation.verdict import verdict
 from forecaster.features import assemble
 from forecaster.history import History
-from forecaster.models import CLASSICAL, SERVED, kind
+from forecaster.models import CLASSICAL, LAST_PRICE, SERVED, kind
 from forecaster.models.distribution import pool
 from forecaster.models.tabulate import tabulate
 from forecaster.progress import Progress, silent
@@ -30,15 +30,12 @@ class Backtest:
     forecasts : DataFrame
         The long table: one row per model, symbol, cutoff and step.
     recipe : Recipe
-    refits : tuple of Timestamp
-        Sessions at which every model was fitted anew.
     fingerprint : str
         Of the history that was read.
     """
 
     forecasts: pd.DataFrame
     recipe: Recipe
-    refits: tuple[pd.Timestamp, ...]
     fingerprint: str
 
     @cached_property
@@ -67,15 +64,16 @@ def backtest(
     Parameters
     ----------
     models : sequence of str, optional
-        Names in `models.KINDS`; default: the classical ones and the recipe's cells. The pool of
-        the recipe's cells is scored as "served" beside them.
+        Names in `models.KINDS`; default: the classical ones and the recipe's cells. The last price
+        is always among them. Where all cells of the recipe are, their pool is scored as "served".
 
     Raises
     ------
     TooLittleHistory
         If the history is too short to hold that many sessions back.
     """
-    names = list(models) if models is not None else [*CLASSICAL, *recipe.cells]
+    asked = models if models is not None else [*CLASSICAL, *recipe.cells]
+    names = list(dict.fromkeys([LAST_PRICE, *asked]))
     chosen = history.only(recipe.universe) if recipe.universe else history
     windows = Windows(assemble(chosen, recipe.groups), recipe.lookback, recipe.horizon)
     plan = walk_forward(windows, folds, test_sessions)
@@ -97,6 +95,5 @@ def backtest(
     return Backtest(
         pd.concat(tables, ignore_index=True),
         recipe,
-        tuple(pd.Timestamp(fold.refit) for fold in plan),
         chosen.fingerprint,
     )

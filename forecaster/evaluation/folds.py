@@ -1,6 +1,5 @@
-"""Walk-forward folds: refit at a session, forecast the sessions from there to the next refit."""
+"""Walk-forward folds: refit at a close, forecast the sessions from there to the next refit."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +15,9 @@ class Fold:
     Attributes
     ----------
     refit : datetime64[ns]
-        Session whose close ends the training: every label, scaler and width was known by then.
+        UTC moment that ends the training: every label, scaler and width was known by then.
     cutoffs : ndarray of int
-        Rows of the panel from that session on, before the next refit.
+        Rows of the panel known from that moment on, before the next refit.
     """
 
     refit: np.datetime64
@@ -28,7 +27,7 @@ class Fold:
 def walk_forward(windows: Windows, folds: int, test_sessions: int) -> list[Fold]:
     """Cut the last `test_sessions` sessions into folds of equal length.
 
-    A label of step h is used for training at refit T only if its session is T or earlier
+    A label of step h is used for training at refit T only if it was known by then
     (`Windows.labels` with ``known_by``), so that training and test labels never overlap.
 
     Raises
@@ -38,7 +37,7 @@ def walk_forward(windows: Windows, folds: int, test_sessions: int) -> list[Fold]
     TooLittleHistory
         If no session is left to train on.
     """
-    session = windows.panel.session[windows.ends]
+    session, known_at = windows.panel.session[windows.ends], windows.panel.known_at[windows.ends]
     days = np.unique(session)
     if not 1 <= folds <= test_sessions:
         raise UsageError(f"folds: expected 1 to {test_sessions} (the test sessions), got {folds}")
@@ -48,10 +47,11 @@ def walk_forward(windows: Windows, folds: int, test_sessions: int) -> list[Fold]
             f"{len(days)} sessions with full windows are too few to hold {test_sessions} back; "
             f"bring at least {least} or test on fewer"
         )
-    edges = np.array_split(days[-test_sessions:], folds)
-    starts = [edge[0] for edge in edges]
-    ends: Sequence[np.datetime64 | None] = [*starts[1:], None]
+    starts = [edge[0] for edge in np.array_split(days[-test_sessions:], folds)]
+    # On several exchanges a session is over when the last of them has closed.
+    refits = [known_at[session == start].max() for start in starts]
+    ends = [*refits[1:], known_at.max() + np.timedelta64(1, "s")]
     return [
-        Fold(start, windows.ends[(session >= start) & (True if end is None else session < end)])
-        for start, end in zip(starts, ends, strict=True)
+        Fold(refit, windows.ends[(known_at >= refit) & (known_at < end)])
+        for refit, end in zip(refits, ends, strict=True)
     ]

@@ -51,14 +51,14 @@ def score_table(forecasts: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per step and model: forecasts, dates, crps and log_score with their differences to
-        the last price (``crps_skill`` in per cent; ``log_score_gain`` in nats with its HAC standard
-        error ``log_score_error``; positive is better) and the p-values of Diebold-Mariano tests;
-        pinball losses in basis points; coverages in per cent; direction in per cent, of the
-        forecasts that give a rise 49.5 % or less, or 50.5 % or more (NaN where they are under 100);
-        MAE of the median price in per cent of the last price with ``mae_skill``; ``is_best`` where
-        the model's log score is significantly lower than that of every other; the first and last
-        cutoff.
+        One row per step and model: forecasts and dates; means over dates of crps and log_score,
+        with their differences to the last price (``crps_skill`` in per cent; ``log_score_gain`` in
+        nats with its standard error ``log_score_error``; positive is better) and the p-values of
+        Diebold-Mariano tests; pinball losses in basis points; coverages in per cent; direction in
+        per cent, of the forecasts that give a rise 49.5 % or less, or 50.5 % or more (NaN where they
+        are under 100); MAE of the median price in per cent of the last price, over dates, with
+        ``mae_skill``; ``is_best`` where the model's log score is significantly lower than that of
+        every other; the first and last cutoff.
     """
     steps = sorted(forecasts["step"].unique())
     return pd.concat(
@@ -72,8 +72,8 @@ def _of_step(rows: pd.DataFrame, step: int) -> pd.DataFrame:
     error = (np.exp(rows["q50"]) - np.exp(rows["outcome"])).abs()
     common = rows.assign(absolute_error=error)[counts == len(models)]
     daily = {score: daily_losses(common, score) for score in ("log_score", "crps", "absolute_error")}
+    means = {score: losses.mean() for score, losses in daily.items()}
     log_scores = daily["log_score"]
-    base = common[common["model"] == LAST_PRICE]
     records = []
     for model in models:
         mine = common[common["model"] == model]
@@ -92,10 +92,10 @@ def _of_step(rows: pd.DataFrame, step: int) -> pd.DataFrame:
                 "model": model,
                 "forecasts": len(mine),
                 "dates": len(log_scores),
-                "crps": mine["crps"].mean(),
-                "crps_skill": 100 * (1 - mine["crps"].mean() / base["crps"].mean()),
+                "crps": means["crps"][model],
+                "crps_skill": 100 * (1 - means["crps"][model] / means["crps"][LAST_PRICE]),
                 "crps_p": tests["crps"].p_value,
-                "log_score": mine["log_score"].mean(),
+                "log_score": means["log_score"][model],
                 "log_score_gain": 0.0 - tests["log_score"].difference,
                 "log_score_error": tests["log_score"].error,
                 "log_score_p": tests["log_score"].p_value,
@@ -106,8 +106,8 @@ def _of_step(rows: pd.DataFrame, step: int) -> pd.DataFrame:
                 **{f"coverage_{level}": 100 * _coverage(mine, *names) for level, names in COVERAGES.items()},
                 "direction": 100 * _direction(mine),
                 "share_up": 100 * float((mine["outcome"] > 0).mean()),
-                "mae": 100 * mine["absolute_error"].mean(),
-                "mae_skill": 100 * (1 - mine["absolute_error"].mean() / base["absolute_error"].mean()),
+                "mae": 100 * means["absolute_error"][model],
+                "mae_skill": 100 * (1 - means["absolute_error"][model] / means["absolute_error"][LAST_PRICE]),
                 "mae_p": tests["absolute_error"].p_value,
                 "is_best": all(test.first_is_better for test in rivals),
                 "first_cutoff": mine["cutoff"].min(),

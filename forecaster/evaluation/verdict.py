@@ -19,7 +19,10 @@ def verdict(scores: pd.DataFrame, step: int = 1, model: str = SERVED) -> str:
         Output of `evaluation.scores.score_table`.
     """
     at_step = scores[scores["step"] == step]
-    row = at_step[at_step["model"] == model].iloc[0]
+    mine = at_step[at_step["model"] == model]
+    if mine.empty:
+        return f"{TITLES[model]}: not scored here. {_best(at_step)}"
+    row = mine.iloc[0]
     return " ".join([_distribution(row), _price(row), _best(at_step)])
 
 
@@ -27,7 +30,7 @@ def _distribution(row: pd.Series) -> str:
     gain, p = row["log_score_gain"], row["log_score_p"]
     facts = f"({gain:+.3f} nats a forecast, {probability(p)}, {int(row['dates'])} dates)"
     if np.isnan(p):
-        return f"Too few dates to test it against the last price ({int(row['dates'])})."
+        return f"It could not be tested against the last price: {int(row['dates'])} dates are too few."
     if p >= LEVEL:
         return f"It is not distinguishable from the last price in distribution {facts}."
     if gain > 0:
@@ -37,10 +40,12 @@ def _distribution(row: pd.Series) -> str:
 
 def _price(row: pd.Series) -> str:
     off = f"Its median price is off by {row['mae']:.2f} % on average"
-    if np.isnan(row["mae_p"]) or row["mae_p"] >= LEVEL:
-        return f"{off}, which is not distinguishable from the last price's error."
     if abs(row["mae_skill"]) < NEGLIGIBLE:
         return f"{off}, the same as the last price to within {NEGLIGIBLE} %."
+    if np.isnan(row["mae_p"]):
+        return f"{off}; whether that differs from the last price could not be tested."
+    if row["mae_p"] >= LEVEL:
+        return f"{off}, which is not distinguishable from the last price's error."
     compared = "less" if row["mae_skill"] > 0 else "more"
     return (
         f"{off}, {abs(row['mae_skill']):.1f} % {compared} than the last price ({probability(row['mae_p'])})."

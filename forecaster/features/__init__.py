@@ -15,7 +15,7 @@ from forecaster.errors import TooLittleHistory
 from forecaster.features import exogenous, previous_day, trend
 from forecaster.features.bars import Bars, before
 from forecaster.history import History
-from forecaster.sessions import all_sessions, closes, positions
+from forecaster.sessions import all_sessions
 
 NAMES: dict[Group, tuple[str, ...]] = {
     "trend": trend.NAMES,
@@ -84,10 +84,7 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
         If no symbol of the universe is among the history's.
     """
     frames = {str(symbol): rows for symbol, rows in history.prices.groupby("symbol", sort=True)}
-    bars = {
-        symbol: Bars.of(rows, closes(history.instruments[symbol].exchange, rows["session"].to_numpy()))
-        for symbol, rows in frames.items()
-    }
+    bars = {symbol: Bars.of(rows, history.instruments[symbol].exchange) for symbol, rows in frames.items()}
     members = [bars[symbol] for symbol in bars if not universe or symbol in universe]
     if not members:
         raise TooLittleHistory(
@@ -104,11 +101,7 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
     ahead = [exogenous.ahead(exchange) for exchange in exchanges]
     offsets = dict(zip(exchanges, np.cumsum([0, *(len(part) for part in ahead[:-1])]), strict=True))
     position = np.concatenate(
-        [
-            offsets[exchange] + positions(exchange, one.session)
-            for symbol, one in bars.items()
-            for exchange in (history.instruments[symbol].exchange,)
-        ]
+        [offsets[history.instruments[symbol].exchange] + one.position for symbol, one in bars.items()]
     )
     together = {
         name: np.concatenate([getattr(one, name) for one in bars.values()])

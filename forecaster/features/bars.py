@@ -6,6 +6,10 @@ import numpy as np
 import pandas as pd
 
 from forecaster.features import volatility
+from forecaster.sessions import closes, positions
+
+LONGEST_STEP = 5
+"""Sessions between two rows up to which their difference counts as one return."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +19,16 @@ class Bars:
     Attributes
     ----------
     session : datetime64[ns]
+    position : int64
+        Of the session in its exchange's calendar.
     known_at : datetime64[ns]
         Official close in UTC: when the bar is known, and the cutoff of a forecast from it.
     open, high, low, close, volume : float
     log_price : float
         Logarithm of the close adjusted for splits and dividends; only differences mean anything.
     log_return : float
-        Change of `log_price` since the row before; NaN on the first.
+        Change of `log_price` since the row before; NaN on the first row and where more than
+        `LONGEST_STEP` sessions lie between, so that what reads it starts anew after a long gap.
     sigma : float
         EWMA volatility of the return, the session itself included.
     sigma_before : float
@@ -29,6 +36,7 @@ class Bars:
     """
 
     session: np.ndarray
+    position: np.ndarray
     known_at: np.ndarray
     open: np.ndarray
     high: np.ndarray
@@ -41,17 +49,21 @@ class Bars:
     sigma_before: np.ndarray
 
     @classmethod
-    def of(cls, prices: pd.DataFrame, known_at: np.ndarray) -> "Bars":
+    def of(cls, prices: pd.DataFrame, exchange: str) -> "Bars":
         """Build from one symbol's rows of the prices table, ascending by session."""
+        session = prices["session"].to_numpy(dtype="datetime64[ns]")
+        position = positions(exchange, session)
         raw = {
             name: prices[name].to_numpy(dtype=float) for name in ("open", "high", "low", "close", "volume")
         }
         log_price = np.log(prices["adj_close"].to_numpy(dtype=float))
         log_return = np.diff(log_price, prepend=np.nan)
+        log_return[1:][np.diff(position) > LONGEST_STEP] = np.nan
         sigma = volatility.ewma(log_return)
         return cls(
-            session=prices["session"].to_numpy(dtype="datetime64[ns]"),
-            known_at=known_at,
+            session=session,
+            position=position,
+            known_at=closes(exchange, session),
             **raw,
             log_price=log_price,
             log_return=log_return,

@@ -132,24 +132,36 @@ def ahead(exchange: str) -> np.ndarray:
         Weekday flags; log of the calendar days since the session before; and flags for an early
         close, the last session of a month and the monthly expiry of options (the third Friday, or
         the session before when it is a holiday).
+
+    Notes
+    -----
+    All by the regular timetable: a closure that nobody planned (a storm, a mourning) leaves no trace
+    in the days closed or the flags, though it moves the sessions after it to later weekdays.
     """
+    timetable = calendar(exchange)
     days = pd.DatetimeIndex(all_sessions(exchange))
-    closed = np.diff(
-        days.to_numpy(), prepend=(days[0] - pd.Timedelta(days=1)).to_datetime64()
-    ) / np.timedelta64(1, "D")
-    month = days.year * 12 + days.month
-    month_end = np.append(month[1:] != month[:-1], False)
-    third_friday = pd.date_range(days[0], days[-1], freq="WOM-3FRI")
-    expiry = np.searchsorted(days, third_friday, side="right") - 1
-    flags = np.zeros(len(days))
-    flags[expiry[expiry >= 0]] = 1.0
+    regular = np.busdaycalendar(
+        timetable.weekmask,
+        timetable.regular_holidays.holidays(days[0], days[-1]).to_numpy(dtype="datetime64[D]"),
+    )
+    dates = days.to_numpy(dtype="datetime64[D]")
+    before = np.busday_offset(dates, -1, roll="forward", busdaycal=regular)
+    after = np.busday_offset(dates, 1, roll="backward", busdaycal=regular)
+    unplanned = [day for _, some in timetable.special_closes_adhoc for day in some]
+    early = days.isin(timetable.early_closes) & ~days.isin(pd.DatetimeIndex(unplanned))
+    expiry = np.busday_offset(
+        pd.date_range(days[0], days[-1], freq="WOM-3FRI").to_numpy(dtype="datetime64[D]"),
+        0,
+        roll="backward",
+        busdaycal=regular,
+    )
     return np.column_stack(
         [
             *(days.day_of_week == weekday for weekday in range(5)),
-            np.log(closed),
-            days.isin(calendar(exchange).early_closes),
-            month_end,
-            flags,
+            np.log((dates - before).astype(int)),
+            early,
+            after.astype("datetime64[M]") != dates.astype("datetime64[M]"),
+            np.isin(dates, expiry),
         ]
     ).astype(np.float32)
 

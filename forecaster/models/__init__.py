@@ -1,6 +1,6 @@
 """Model kinds behind one protocol: one file and one line in `KINDS` each.
 
-A kind learns from windows whose labels were known at a session, and then gives, for any
+A kind learns from windows whose labels were known at a moment, and then gives, for any
 cutoffs, the distribution of the log return over 1..horizon sessions.
 """
 
@@ -26,7 +26,7 @@ class Forecaster(Protocol):
         """Calls of `advance` in one fit."""
 
     def fit(self, windows: Windows, known_by: np.datetime64, advance: Advance) -> Self:
-        """Learn from the windows with cutoffs and labels up to session `known_by`."""
+        """Learn from the cutoffs and labels that were known by a UTC moment."""
 
     def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
         """Distributions of shape (len(ends), horizon) for the windows that end at rows `ends`."""

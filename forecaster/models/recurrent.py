@@ -7,8 +7,11 @@ base variance a session", and it learns corrections to that.
 """
 
 import math
+from pathlib import Path
 from typing import Any, Self
 
+# First: once TensorFlow has brought its own TLS library, yfinance's client can no longer load its.
+import curl_cffi  # noqa: F401
 import keras
 import numpy as np
 from keras import layers, ops
@@ -22,6 +25,7 @@ from forecaster.windows import Segments, Windows
 
 CELLS: dict[str, type[layers.Layer]] = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
+BACKEND: str = keras.backend.backend()
 CLIP_NORM = 1.0
 DRIFT_PENALTY = 1.0
 """L2 on the weights of the mean, which has no constant: a past bull market is no forecast."""
@@ -159,7 +163,7 @@ def build(
     scaler : StandardScaler
         Fitted on training rows only; its statistics become part of the network.
     ahead_features : int
-        Inputs known ahead per session; at least one (a constant zero where there are none).
+        Inputs known ahead per session; may be none.
 
     Returns
     -------
@@ -258,23 +262,36 @@ class Recurrent:
         self.recipe = recipe
         self.networks = networks or []
 
+    @classmethod
+    def load(cls, folder: Path, recipe: Recipe, cell: str) -> Self:
+        """Read the networks that `save` wrote; Keras loads in safe mode."""
+        paths = [folder / f"{cell}-{seed}.keras" for seed in range(recipe.seeds)]
+        return cls(
+            recipe, cell, [keras.saving.load_model(path, compile=False, safe_mode=True) for path in paths]
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write one .keras file per seed."""
+        for seed, network in enumerate(self.networks):
+            network.save(folder / f"{self.name}-{seed}.keras")
+
     @property
     def steps(self) -> int:
         return self.recipe.seeds * self.recipe.epochs
 
     def fit(self, windows: Windows, known_by: np.datetime64, advance: Advance) -> Self:
-        session = windows.panel.session
-        cutoffs = windows.ends[session[windows.ends] <= known_by]
-        days = np.unique(session[cutoffs])
-        held_back = int(len(days) * self.recipe.validation)
-        if held_back == 0 or len(days) <= held_back + self.recipe.horizon:
+        known_at = windows.panel.known_at
+        cutoffs = windows.ends[known_at[windows.ends] <= known_by]
+        moments = np.unique(known_at[cutoffs])
+        held_back = int(len(moments) * self.recipe.validation)
+        if held_back == 0 or len(moments) <= held_back + self.recipe.horizon:
             raise TooLittleHistory(
-                f"{len(days)} sessions with full windows up to {np.datetime_as_string(known_by, 'D')} are "
+                f"{len(moments)} sessions with full windows up to {np.datetime_as_string(known_by, 'D')} are "
                 f"too few to train on; bring a longer history or shorten lookback and horizon"
             )
-        last_training = days[-held_back - 1]
-        training = cutoffs[session[cutoffs] <= last_training]
-        validation = cutoffs[session[cutoffs] > last_training]
+        last_training = moments[-held_back - 1]
+        training = cutoffs[known_at[cutoffs] <= last_training]
+        validation = cutoffs[known_at[cutoffs] > last_training]
         scaler = StandardScaler().fit(windows.panel.values[training].astype(np.float64))
         for seed in range(self.recipe.seeds):
             keras.utils.set_random_seed(seed)

@@ -26,7 +26,7 @@ class ScaledT(ABC):
         """Past-only volatility of each session of one symbol, (n,)."""
 
     def fit(self, windows: Windows, known_by: np.datetime64, advance: Advance) -> Self:
-        cutoffs = windows.ends[windows.panel.session[windows.ends] <= known_by]
+        cutoffs = windows.ends[windows.panel.known_at[windows.ends] <= known_by]
         outcomes = windows.labels(cutoffs, known_by=known_by) / self._spread(windows, cutoffs)
         self._sigma, self._df = np.transpose([fit_standardised(step) for step in outcomes.T])
         advance(self.name)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -18,7 +17,7 @@ from forecaster.features import assemble
 from forecaster.history import History
 from forecaster.models import SERVED
 from forecaster.models.distribution import pool
-from forecaster.models.recurrent import Recurrent
+from forecaster.models.recurrent import BACKEND, Recurrent
 from forecaster.models.tabulate import tabulate
 from forecaster.windows import Windows
 
@@ -65,7 +64,7 @@ class Model:
         -------
         DataFrame
             One row per symbol and step; columns of `models.tabulate.tabulate`, without ``scale``.
-            Symbols whose history is too short are left out.
+            Symbols whose history is too short or ends before the training cutoff are left out.
 
         Raises
         ------
@@ -77,7 +76,7 @@ class Model:
         if history.as_of < self.trained_until:
             raise ModelError(
                 f"This model has seen data up to {self.trained_until.date()}; it cannot forecast as of "
-                f"{history.as_of.date()}. Train one with: train --as-of {history.as_of.date()}"
+                f"{history.as_of.date()}. Train with --as-of {history.as_of.date()} and name that --version"
             )
         panel = assemble(history, self.recipe.groups, self.universe)
         windows = Windows(panel, self.recipe.lookback, self.recipe.horizon)
@@ -85,7 +84,7 @@ class Model:
         for symbol in symbols or panel.symbols:
             history.bars(symbol)
             try:
-                ends.append(windows.last_end(symbol))
+                ends.append(self._current(windows, symbol))
             except TooLittleHistory as error:
                 refused.append(error)
         if not ends:
@@ -94,12 +93,23 @@ class Model:
         served = pool([member.forecast(windows, cutoffs) for member in self.members])
         return tabulate(windows, cutoffs, served, SERVED).drop(columns="scale")
 
+    def _current(self, windows: Windows, symbol: str) -> int:
+        """Return the row to forecast from, unless the model has seen sessions that follow it."""
+        end = windows.last_end(symbol)
+        panel = windows.panel
+        if panel.calendar[panel.position[end] + 1] <= self.trained_until.to_datetime64():
+            last = np.datetime_as_string(panel.session[end], "D")
+            raise TooLittleHistory(
+                f"{symbol}: its last session is {last}, and the model has seen later ones, "
+                f"up to {self.trained_until.date()}; bring its prices up to date"
+            )
+        return end
+
     def save(self, folder: Path) -> None:
         """Write the networks (.keras) and the card (JSON) into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         for member in self.members:
-            for seed, network in enumerate(member.networks):
-                network.save(folder / f"{member.name}-{seed}.keras")
+            member.save(folder)
         (folder / CARD).write_text(json.dumps(self.card, indent=2), encoding="utf-8")
 
     @classmethod
@@ -113,20 +123,8 @@ class Model:
         """
         try:
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-            recipe = Recipe.parse(card["recipe"])
-            members = tuple(
-                Recurrent(
-                    recipe,
-                    cell,
-                    [
-                        keras.saving.load_model(
-                            folder / f"{cell}-{seed}.keras", compile=False, safe_mode=True
-                        )
-                        for seed in range(recipe.seeds)
-                    ],
-                )
-                for cell in recipe.cells
-            )
+            recipe = Recipe(**card["recipe"])
+            members = tuple(Recurrent.load(folder, recipe, cell) for cell in recipe.cells)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"The files in {folder} are no sound model ({reason}); train again") from error
@@ -151,5 +149,5 @@ def card(recipe: Recipe, history: History, universe: tuple[str, ...]) -> dict[st
         "demonstration": history.is_demonstration,
         "packages": installed,
         "python": platform.python_version(),
-        "backend": keras.backend.backend(),
+        "backend": BACKEND,
     }

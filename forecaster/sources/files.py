@@ -5,14 +5,13 @@ A file is taken whole or not at all: the first faulty cell is named with file, r
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from forecaster.errors import FileFormatError, UsageError
-from forecaster.instruments import Instrument, normalise, us_equity
+from forecaster.instruments import Instrument, normalise
 from forecaster.sessions import all_sessions, calendar, positions
 from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
 from forecaster.tables import problems
@@ -45,6 +44,8 @@ class FilesSource:
         Our column -> the file's name for it, where the file's own is not recognised.
     exchange : str
         Market identifier code whose sessions the dates must be.
+    currency : str, optional
+        Default: US dollars on an exchange in New York, else left blank.
 
     Raises
     ------
@@ -59,10 +60,16 @@ class FilesSource:
 
     name = "files"
 
-    def __init__(self, path: Path, columns: Mapping[str, str] | None = None, exchange: str = "XNYS") -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: Mapping[str, str] | None = None,
+        exchange: str = "XNYS",
+        currency: str | None = None,
+    ) -> None:
         zone = str(calendar(exchange).tz)
-        self._exchange = exchange
-        self._timezone = zone
+        self._market = {"exchange": exchange, "timezone": zone}
+        self._currency = currency if currency is not None else ("USD" if zone == "America/New_York" else "")
         self._bars: dict[str, pd.DataFrame] = {}
         for file in _files(path):
             for symbol, bars in _read(file, dict(columns or {}), exchange):
@@ -82,7 +89,7 @@ class FilesSource:
         return Fetched(symbol, Outcome.OK, bars=bars, instrument=self._instrument(symbol))
 
     def _instrument(self, symbol: str) -> Instrument:
-        return replace(us_equity(symbol), exchange=self._exchange, timezone=self._timezone)
+        return Instrument(symbol, symbol, currency=self._currency, **self._market)
 
 
 def _files(path: Path) -> list[Path]:
