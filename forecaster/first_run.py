@@ -10,7 +10,7 @@ from forecaster.config import Recipe, SourceName
 from forecaster.decisions import CHAMPION, holder, verdict_on
 from forecaster.errors import DataError
 from forecaster.progress import Progress, silent
-from forecaster.sources import Fetched, Outcome, Source, source
+from forecaster.sources import SOURCES, Fetched, Outcome, Source, source
 from forecaster.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -88,7 +88,10 @@ def _summary(workspace: Workspace, trained: bool) -> Summary:
 
 def _bring_data(workspace: Workspace, choice: SourceName, progress: Progress, say: Say) -> None:
     name, why = ("sample", "you asked for it") if choice == "sample" else ("yahoo", "you asked for it")
-    if choice == "auto":
+    begun = set(workspace.store.rows("prices")["source"]) & set(SOURCES)
+    if begun:
+        name, why = begun.pop(), "an earlier run began with them"
+    elif choice == "auto":
         yahoo = source("yahoo", workspace.settings)
         answer = _within(workspace.settings.probe_seconds, yahoo, workspace.settings.watchlist[0])
         if answer is not None and answer.outcome is Outcome.OK:

@@ -230,6 +230,16 @@ def test_a_bad_symbol_does_not_stop_the_others(store: Store, batch: int) -> None
     ]
 
 
+def test_two_sources_are_not_mixed_in_one_symbol(store: Store) -> None:
+    update(store, Memory({"AAA": bars()}), ["AAA"], LATER)
+    other = Memory({"AAA": bars(), "BBB": bars()})
+    other.name = "elsewhere"
+    report = update(store, other, ["AAA", "BBB"], LATER).set_index("symbol")
+    assert report["outcome"].to_dict() == {"AAA": "invalid", "BBB": "ok"}
+    assert "stored from" in report.loc["AAA", "detail"]
+    assert store.current("prices").groupby("symbol")["source"].nunique().eq(1).all()
+
+
 @pytest.mark.parametrize("batch", [1, 50])
 def test_after_a_rate_limit_nothing_more_is_asked(store: Store, batch: int) -> None:
     source = Memory({"AAA": bars(), "ZZZ": bars()}, {"BUSY": Outcome.RATE_LIMITED})

@@ -1,5 +1,6 @@
 """Every model kind keeps the contract; the networks are what their documentation says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -217,6 +218,18 @@ def test_a_model_serves_a_symbol_that_it_never_saw(history: History, tiny: Recip
 def test_a_model_is_not_asked_about_its_own_past(history: History, model: Model) -> None:
     with pytest.raises(ModelError, match="has seen data up to 2016-03-01"):
         model.forecast(history.until("2015-12-31"))
+
+
+def test_a_symbol_that_fell_behind_is_not_forecast_by_a_model_that_saw_its_future(
+    history: History, model: Model
+) -> None:
+    behind = (history.prices["symbol"] == "NFLX") & (history.prices["session"] > "2016-02-25")
+    late = replace(history, prices=history.prices[~behind].reset_index(drop=True))
+    assert set(model.forecast(late)["symbol"]) == {"AAPL", "NVDA"}
+    with pytest.raises(
+        TooLittleHistory, match="NFLX: its last session is 2016-02-25, and the model has seen later"
+    ):
+        model.forecast(late, ("NFLX",))
 
 
 def test_too_short_a_history_is_refused(history: History, tiny: Recipe) -> None:

@@ -2,18 +2,21 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecaster import ledger
-from forecaster.config import Recipe
+from forecaster import ingest, ledger
+from forecaster.config import Recipe, Settings
 from forecaster.decisions import CHAMPION, decisions, holder
 from forecaster.errors import ModelError, NotEarned, UsageError
 from forecaster.evaluation.backtest import Backtest
 from forecaster.first_run import quickstart
 from forecaster.models.trained import Model
+from forecaster.sources.sample import SampleSource
+from forecaster.store import now
 from forecaster.workspace import Workspace
 
 
@@ -58,12 +61,20 @@ def test_a_second_quickstart_does_nothing(workspace: Workspace, tiny: Recipe) ->
     assert {name: workspace.store.version(name) for name in tables} == before
 
 
-def test_a_quickstart_that_was_cut_short_goes_on(sample_workspace: Workspace, tiny: Recipe) -> None:
+def test_a_quickstart_that_was_cut_short_goes_on(tmp_path: Path, tiny: Recipe) -> None:
+    """Killed after the first prices, before the watchlist knew of them."""
+    workspace = Workspace(tmp_path, Settings(home=tmp_path, source="auto"))
+    ingest.update(workspace.store, SampleSource(), ["AAPL", "NFLX"], now())
+    assert not workspace.watchlist
     said: list[str] = []
-    summary = quickstart(sample_workspace, tiny.but(cells=("gru",)), say=said.append)
+    summary = quickstart(workspace, tiny.but(cells=("gru",)), say=said.append)
     assert summary.trained
-    assert said == ["Model registered: first champion: there was none."]
-    assert set(sample_workspace.forecasts()["symbol"]) == {"AAPL", "NFLX", "NVDA"}
+    assert said == [
+        "Prices: the bundled sample, 2013 to 2023 (an earlier run began with them).",
+        "Model registered: first champion: there was none.",
+    ]
+    assert len(workspace.watchlist) == 6
+    assert set(workspace.forecasts()["symbol"]) == set(workspace.watchlist)
 
 
 def test_a_better_challenger_is_promoted(workspace: Workspace, tiny: Recipe) -> None:
