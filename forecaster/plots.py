@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from forecaster.evaluation.significance import half_width
 from forecaster.history import History
 from forecaster.models import LAST_PRICE, TITLES
 from forecaster.models.tabulate import as_prices
@@ -100,13 +101,15 @@ def plot_scores(scores: pd.DataFrame, step: int = 1) -> go.Figure:
         Sessions ahead.
     """
     rows = scores[(scores["step"] == step) & (scores["model"] != LAST_PRICE)].sort_values("log_score_gain")
+    pairs = zip(rows["log_score_error"], rows["dates"], strict=True)
+    widths = [half_width(error, dates, step) for error, dates in pairs]
     figure = go.Figure(
         go.Scatter(
             x=rows["log_score_gain"],
             y=rows["model"].map(TITLES).str.replace(r"([,:]) ", r"\1<br>", regex=True),
             mode="markers",
             marker={"size": 10, "color": BLUE},
-            error_x={"type": "data", "array": 1.96 * rows["log_score_error"], "thickness": 2, "color": BLUE},
+            error_x={"type": "data", "array": widths, "thickness": 2, "color": BLUE},
             hovertemplate="%{x:+.4f} nats<extra>%{y}</extra>",
         )
     )

@@ -114,6 +114,7 @@ def scores() -> pd.DataFrame:
             "model": ["rolling_t", "served", "ewma_t", "served"],
             "log_score_gain": [0.0, 0.06, 0.04, -0.1],
             "log_score_error": [np.nan, 0.01, 0.02, 0.1],
+            "dates": 512,
         }
     )
 
@@ -123,7 +124,7 @@ def test_the_gain_over_the_last_price_is_drawn_with_its_interval():
     (points,) = figure.data
     assert list(points.x) == [0.04, 0.06], "the baseline itself has no gain to draw"
     assert list(points.y) == ["Last price,<br>EWMA Student-t", "Served:<br>pool of the networks"]
-    np.testing.assert_allclose(points.error_x.array, [0.0392, 0.0196])
+    np.testing.assert_allclose(points.error_x.array, [0.0392, 0.0196], rtol=0.01)
     assert figure.layout.xaxis.title.text == "Gain in log score, nats a forecast"
     assert figure.layout.title.text == "Gain at 1 session, with 95 % intervals"
 
@@ -131,4 +132,6 @@ def test_the_gain_over_the_last_price_is_drawn_with_its_interval():
 def test_the_gain_is_drawn_for_the_step_asked_for():
     figure = plot_scores(scores(), step=5)
     assert list(figure.data[0].x) == [-0.1]
+    # Student-t, 16 degrees of freedom: twice the cube root of 512, from a table.
+    np.testing.assert_allclose(figure.data[0].error_x.array, [0.2120], rtol=1e-3)
     assert "5 sessions" in figure.layout.title.text

@@ -90,9 +90,19 @@ def paired_test(first: np.ndarray, second: np.ndarray, horizon: int) -> PairedTe
     return PairedTest(difference, float(error), float(result.pvalue), len(first))
 
 
+def half_width(error: float, dates: int, horizon: int) -> float:
+    """Return half the width of the 95 % interval that belongs to `paired_test`'s error."""
+    freedom = dates - 1 if horizon == 1 else 2 * _ordinates(dates)
+    return float(error * stats.t.ppf(1 - LEVEL / 2, freedom))
+
+
+def _ordinates(dates: int) -> int:
+    return int(dates ** (1 / 3))
+
+
 def _fixed_smoothing(difference: np.ndarray) -> PairedTest:
     dates = len(difference)
-    ordinates = int(dates ** (1 / 3))
+    ordinates = _ordinates(dates)
     mean = float(difference.mean())
     spectrum = np.abs(np.fft.rfft(difference - mean)[1 : ordinates + 1]) ** 2 / dates
     error = float(np.sqrt(spectrum.mean() / dates))
