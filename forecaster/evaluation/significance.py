@@ -97,7 +97,7 @@ def half_width(error: float, dates: int, horizon: int) -> float:
 
 
 def _ordinates(dates: int) -> int:
-    return int(dates ** (1 / 3))
+    return int(np.cbrt(dates))
 
 
 def _fixed_smoothing(difference: np.ndarray) -> PairedTest:
