@@ -176,13 +176,12 @@ def forecast(
     as_json: AsJson = False,
 ) -> None:
     """Print the distribution of the price over the next sessions."""
-    from forecaster.decisions import verdict_on
     from forecaster.report import forecast_report
 
     workspace = _workspace(home)
     forecasts = workspace.forecast(symbol, as_of, version)
-    words = verdict_on(workspace.store, forecasts["version"].iloc[0])
-    report = forecast_report(forecasts, workspace.history(symbols=[symbol]), words)
+    scores = workspace.store.current("scores", where={"version": [forecasts["version"].iloc[0]]})
+    report = forecast_report(forecasts, workspace.history(symbols=[symbol]), scores)
     if as_json:
         _print_json(report)
         return
@@ -263,15 +262,18 @@ def dashboard(
     import socket
 
     from forecaster.config import Settings
+    from forecaster.store import Store
 
     settings = Settings.load(home=home, port=port)
+    Store(settings.home / "store").version("forecasts")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", settings.port))
         except OSError as error:
             raise ForecasterError(
-                f"Port {settings.port} is in use; choose another, such as --port {settings.port + 1}"
+                f"Port {settings.port} is in use; choose another, such as --port {settings.port + 1} "
+                f"(make run PORT={settings.port + 1})"
             ) from error
     script = Path(__file__).resolve().parents[1] / "app.py"
     os.environ["FORECASTER_HOME"] = str(settings.home.resolve())

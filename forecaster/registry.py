@@ -49,11 +49,12 @@ class Registry:
     @cached_property
     def _client(self) -> "MlflowClient":
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
+        # MLflow sets its loggers up when it is imported.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         try:
             self._home.mkdir(parents=True, exist_ok=True)
             client = MlflowClient(f"sqlite:///{(self._home / 'mlflow.db').resolve()}")

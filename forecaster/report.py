@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecaster.evaluation.verdict import probability
+from forecaster.evaluation.verdict import probability, verdict
 from forecaster.history import History
 from forecaster.models import TITLES
 from forecaster.models.tabulate import as_prices
@@ -17,7 +17,7 @@ LOSS = 0.05
 DEMONSTRATION = "Demonstration on the bundled sample: it ends in the past, and so do its forecasts."
 
 
-def forecast_report(table: pd.DataFrame, history: History, words: str) -> dict[str, Any]:
+def forecast_report(table: pd.DataFrame, history: History, scores: pd.DataFrame) -> dict[str, Any]:
     """Express one symbol's forecast as JSON-ready values.
 
     Parameters
@@ -26,18 +26,21 @@ def forecast_report(table: pd.DataFrame, history: History, words: str) -> dict[s
         The symbol's rows of the forecasts table.
     history : History
         Where the symbol's currency stands.
-    words : str
-        Verdict on the model version.
+    scores : DataFrame
+        Score table of the model version.
 
     Returns
     -------
     dict
-        symbol, currency, cutoff, base_price, version, verdict, demonstration, note, and ``rows``, one
-        per session ahead: step, session, price quantiles (q01 ... q99), prob_up and prob_loss (of
-        losing more than 5 %).
+        symbol, currency, cutoff, base_price, version, verdict (in words, by sessions ahead),
+        demonstration, note, and ``rows``, one per session ahead: step, session, price quantiles
+        (q01 ... q99), prob_up and prob_loss (of losing more than 5 %).
     """
     prices = as_prices(table, LOSS)
     first = prices.iloc[0]
+    words = {int(step): verdict(scores, step) for step in sorted(scores["step"].unique())}
+    shown = sorted({min(words), max(words)}) if words else []
+    ends = [f"At {step} session{'s' if step > 1 else ''} ahead: {words[step]}" for step in shown]
     rows = [
         {"step": row["step"], "session": str(row["session"].date())}
         | {name: round(row[name], 4) for name in (*QUANTILE_COLUMNS, "prob_up", "prob_loss")}
@@ -51,7 +54,7 @@ def forecast_report(table: pd.DataFrame, history: History, words: str) -> dict[s
         "version": str(table["version"].iloc[0]),
         "verdict": words,
         "demonstration": history.is_demonstration,
-        "note": " ".join(filter(None, [DEMONSTRATION if history.is_demonstration else "", words])),
+        "note": " ".join([*([DEMONSTRATION] if history.is_demonstration else []), *ends]),
         "rows": rows,
     }
 
