@@ -40,11 +40,6 @@ class PairedTest:
         """Whether the first model's loss is lower and the difference is significant."""
         return self.difference < 0 and self.p_value < LEVEL
 
-    @property
-    def second_is_better(self) -> bool:
-        """Whether the second model's loss is lower and the difference is significant."""
-        return self.difference > 0 and self.p_value < LEVEL
-
 
 def daily_losses(forecasts: pd.DataFrame, score: str) -> pd.DataFrame:
     """Average a score over the symbols of each cutoff date: dates as index, models as columns.
