@@ -19,7 +19,7 @@ from forecaster.errors import UsageError
 
 Cell = Literal["rnn", "lstm", "gru"]
 Group = Literal["trend", "previous_day", "exogenous"]
-SourceName = Literal["auto", "yahoo", "sample"]
+SourceName = Literal["auto", "yahoo", "tiingo", "sample"]
 
 GROUPS: tuple[Group, ...] = ("trend", "previous_day", "exogenous")
 
@@ -39,6 +39,8 @@ class Settings(BaseSettings):
         How long the quickstart waits for the live source before it takes the sample.
     bar_delay_minutes : int
         A session's bar counts as final this long after the exchange's close.
+    requests_per_second : float
+        How often a live source is asked in the long run.
     start : str
         First session to ask a live source for.
     port : int
@@ -54,6 +56,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     probe_seconds: float = Field(default=6.0, gt=0)
     bar_delay_minutes: int = Field(default=30, ge=0)
+    requests_per_second: float = Field(default=0.5, gt=0)
     start: str = "2010-01-01"
     port: int = Field(default=8501, ge=1, le=65535)
 

@@ -10,6 +10,7 @@
     │   └── TooLittleHistory                   too few sessions to read one window
     ├── SourceError                            a price source did not deliver
     │   └── RateLimited          exit code 75  ... and asked to be left alone for a while
+    ├── Locked                   exit code 75  another process does the same work
     ├── StoreError                             the data folder cannot be read or written
     └── ModelError                             no model, or a model that does not fit
         └── NotEarned                          a promotion that the evidence does not allow
@@ -52,6 +53,12 @@ class SourceError(ForecasterError):
 
 class RateLimited(SourceError):
     """A price source asked to be left alone for a while."""
+
+    exit_code = 75
+
+
+class Locked(ForecasterError):
+    """Another process does the same work in this workspace."""
 
     exit_code = 75
 

@@ -87,7 +87,7 @@ def _summary(workspace: Workspace, trained: bool) -> Summary:
 
 
 def _bring_data(workspace: Workspace, choice: SourceName, progress: Progress, say: Say) -> None:
-    name, why = ("sample", "you asked for it") if choice == "sample" else ("yahoo", "you asked for it")
+    name, why = choice, "you asked for it"
     begun = set(workspace.store.rows("prices")["source"]) & set(SOURCES)
     if begun:
         name, why = begun.pop(), "an earlier run began with them"
@@ -100,7 +100,8 @@ def _bring_data(workspace: Workspace, choice: SourceName, progress: Progress, sa
             seconds = workspace.settings.probe_seconds
             reason = f"no answer within {seconds:g} s" if answer is None else answer.detail
             name, why = "sample", f"Yahoo did not deliver: {reason}"
-    say(f"Prices: {'live, from Yahoo' if name == 'yahoo' else 'the bundled sample, 2013 to 2023'} ({why}).")
+    what = "the bundled sample, 2013 to 2023" if name == "sample" else f"live, from {name.title()}"
+    say(f"Prices: {what} ({why}).")
     chosen = source(name, workspace.settings)
     symbols = chosen.symbols() or workspace.settings.watchlist
     outcomes = workspace.update(symbols, chosen, progress)

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from forecaster.adjust import adjusted, with_actions
 from forecaster.errors import DataError, UnknownSymbol, UsageError
 from forecaster.instruments import Instrument
 from forecaster.sessions import closes
@@ -21,8 +22,10 @@ class History:
 
     Attributes
     ----------
-    prices : DataFrame
-        Columns of the prices table, sorted by symbol and session; one row per pair.
+    traded : DataFrame
+        Bars as they were traded, sorted by symbol and session, one row per pair: columns of the
+        prices table with split and dividend in place of adj_close (see `adjust.with_actions`).
+        Whatever is computed from them row by row depends on earlier rows only.
     factors : DataFrame
         Columns of the factors table; each row carries the moment `known_at` (UTC).
     instruments : mapping
@@ -33,28 +36,33 @@ class History:
         Version of the prices table that was read, or -1 if it came from elsewhere.
     """
 
-    prices: pd.DataFrame
+    traded: pd.DataFrame
     factors: pd.DataFrame
     instruments: Mapping[str, Instrument]
     as_of: pd.Timestamp
     store_version: int = -1
 
+    @cached_property
+    def prices(self) -> pd.DataFrame:
+        """Columns of the prices table, adjusted for the splits and dividends up to `as_of`."""
+        return adjusted(self.traded)
+
     @property
     def symbols(self) -> tuple[str, ...]:
         """Symbols with at least one bar, in alphabetical order."""
-        return tuple(sorted(self.prices["symbol"].unique()))
+        return tuple(sorted(self.traded["symbol"].unique()))
 
     @property
     def is_demonstration(self) -> bool:
         """Whether a symbol's latest bar comes from the bundled sample."""
-        return bool((self.prices.groupby("symbol")["source"].last() == "sample").any())
+        return bool((self.traded.groupby("symbol")["source"].last() == "sample").any())
 
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that name the bars and factors, whatever store they lie in."""
         digest = hashlib.sha256()
         for frame in (
-            self.prices[["symbol", "session", "open", "high", "low", "close", "adj_close", "volume"]],
+            self.traded[["symbol", "session", "open", "high", "low", "close", "volume", "split", "dividend"]],
             self.factors[["name", "symbol", "session", "value", "known_at"]],
         ):
             digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
@@ -71,7 +79,7 @@ class History:
         day = parse_session(as_of)
         if day > self.as_of:
             raise UsageError(f"This history ends on {self.as_of.date()}; it knows nothing of {day.date()}")
-        return _at_close(self.prices, self.factors, self.instruments, self.store_version, day)
+        return _at_close(self.traded, self.factors, self.instruments, self.store_version, day)
 
     def only(self, symbols: Sequence[str]) -> "History":
         """Return the history of some symbols; the factors stay.
@@ -83,11 +91,11 @@ class History:
         """
         for symbol in symbols:
             self.bars(symbol)
-        rows = self.prices[self.prices["symbol"].isin(symbols)]
-        return replace(self, prices=rows.reset_index(drop=True))
+        rows = self.traded[self.traded["symbol"].isin(symbols)]
+        return replace(self, traded=rows.reset_index(drop=True))
 
     def bars(self, symbol: str) -> pd.DataFrame:
-        """Return one symbol's bars.
+        """Return one symbol's rows of `prices`.
 
         Raises
         ------
@@ -136,6 +144,8 @@ def read_history(
             if day is not None and set(missing) <= set(stored):
                 raise DataError(f"{', '.join(missing)}: no prices up to {day.date()}; choose a later session")
             raise UnknownSymbol(_not_stored(missing, stored))
+    # Also later ones, which change no row: they tell that the source of a symbol reports actions.
+    actions = store.current("actions", where=where, recorded_by=recorded_by)
     factors = store.current("factors", recorded_by=recorded_by)
     described = (
         store.current("instruments", recorded_by=recorded_by).drop(columns="fetched_at").to_dict("records")
@@ -143,7 +153,17 @@ def read_history(
     instruments = {
         row["symbol"]: Instrument(**{str(key): value for key, value in row.items()}) for row in described
     }
-    return _at_close(prices, factors, instruments, version, day)
+    _require_described(prices, instruments)
+    return _at_close(with_actions(prices, actions), factors, instruments, version, day)
+
+
+def _require_described(prices: pd.DataFrame, instruments: Mapping[str, Instrument]) -> None:
+    bare = sorted(set(prices["symbol"]) - set(instruments))
+    if bare:
+        raise DataError(
+            f"{', '.join(bare)}: prices without a row in the instruments table, so without an exchange; "
+            f"bring it: python -m forecaster update {' '.join(bare)}"
+        )
 
 
 def parse_session(day: str | pd.Timestamp) -> pd.Timestamp:
@@ -163,14 +183,14 @@ def parse_session(day: str | pd.Timestamp) -> pd.Timestamp:
 
 
 def _at_close(
-    prices: pd.DataFrame,
+    traded: pd.DataFrame,
     factors: pd.DataFrame,
     instruments: Mapping[str, Instrument],
     store_version: int,
     day: pd.Timestamp | None,
 ) -> History:
     """Keep what was known at the close of the last session up to `day`."""
-    known = prices if day is None else prices[prices["session"] <= day]
+    known = traded if day is None else traded[traded["session"] <= day]
     if known.empty:
         when = "" if day is None else f" up to {day.date()}"
         raise DataError(

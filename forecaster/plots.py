@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from forecaster.adjust import PRICES
 from forecaster.evaluation.significance import half_width
 from forecaster.history import History
 from forecaster.models import LAST_PRICE, TITLES
@@ -42,9 +43,9 @@ def plot_forecast(
     plotly.graph_objects.Figure
         Close, fan (50, 80, 90 and 98 %), median, and the last price as a line; no weekend gaps.
     """
-    past = history.bars(symbol).tail(sessions)
     ahead = as_prices(forecast[forecast["symbol"] == symbol])
     cutoff, last = ahead["cutoff"].iloc[0], ahead["base_price"].iloc[0]
+    past = _on_the_scale_of(cutoff, history, symbol).tail(sessions)
     days = pd.concat([pd.Series([cutoff]), ahead["session"]], ignore_index=True)
     instrument = history.instruments[symbol]
 
@@ -127,6 +128,14 @@ def _days_off(exchange: str, first: pd.Timestamp, last: pd.Timestamp) -> list[st
     open_days = all_sessions(exchange)
     off = pd.date_range(first, last, freq="D")
     return [str(day.date()) for day in off[~off.isin(open_days)]]
+
+
+def _on_the_scale_of(session: pd.Timestamp, history: History, symbol: str) -> pd.DataFrame:
+    """Return a symbol's bars adjusted for the splits up to a session, not for those since."""
+    traded, bars = history.traded, history.bars(symbol)
+    later = (traded["symbol"] == symbol) & (traded["session"] > session)
+    since = float(np.prod(traded.loc[later, "split"]))
+    return bars.assign(**{name: bars[name] * since for name in PRICES})
 
 
 def _tint(opacity: float) -> str:

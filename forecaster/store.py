@@ -5,25 +5,43 @@ row recorded last. Delta commits are atomic and readers work on a snapshot, so a
 waits for a writer and a process killed half way leaves no half-written rows.
 """
 
+import errno
+import os
+import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import pandas as pd
 import pyarrow as arrow
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from pyarrow import dataset
+from pyarrow import compute, dataset
 
 from forecaster.errors import StoreError
-from forecaster.tables import Table, table
+from forecaster.tables import TABLES, Table, table
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 ATTEMPTS = 5
+
+SPARE = 2**20
+"""Bytes that must be free beyond the rows to be written, for the log of the table."""
+
+MOST_FILES = 100
+"""Files of a table beyond which they are laid together."""
+
+
+class Span(NamedTuple):
+    """First and last session of a symbol's prices, and their source."""
+
+    first: pd.Timestamp
+    last: pd.Timestamp
+    source: str
 
 
 def now() -> pd.Timestamp:
@@ -39,13 +57,18 @@ def _clear_errors(
         try:
             return method(store, *args, **kwargs)
         except (OSError, DeltaError, arrow.ArrowInvalid) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise StoreError(
-                f"The data folder {store.folder} cannot be read or written ({reason}); check its path, "
-                f"permissions and free space, or choose another with --home"
+                f"The data folder {store.folder} cannot be read or written ({_reason(error)}); "
+                f"check its path, permissions and free space, or choose another with --home"
             ) from error
 
     return guarded
+
+
+def _reason(error: Exception) -> str:
+    """Tell the cause in one line: the libraries below spread it over coloured lines."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip(" \t\u21b3") for line in str(error).splitlines()]
+    return ": ".join([line for line in lines if line][:3]) or type(error).__name__
 
 
 class Store:
@@ -81,9 +104,13 @@ class Store:
             return 0
         rows = _to_arrow(frame, spec)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Asked first, because the writer itself prints more than an error when a disk is full.
+        if shutil.disk_usage(self.folder).free < rows.nbytes + SPARE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                write_deltalake(str(self.folder / name), rows, mode="append", name=name)
+                # Merge: a column that a newer version of this program added is added to the table.
+                write_deltalake(str(self.folder / name), rows, mode="append", name=name, schema_mode="merge")
                 break
             except CommitFailedError:
                 # Another process made the table at the same moment; of this commit nothing is left.
@@ -96,6 +123,7 @@ class Store:
         self,
         name: str,
         where: Mapping[str, Iterable[Any]] | None = None,
+        since: pd.Timestamp | None = None,
         until: pd.Timestamp | None = None,
         recorded_by: pd.Timestamp | None = None,
     ) -> pd.DataFrame:
@@ -107,31 +135,37 @@ class Store:
             Table.
         where : mapping, optional
             Column -> accepted values.
-        until : Timestamp, optional
-            Last session to read (column ``session``).
+        since, until : Timestamp, optional
+            First and last session to read (column ``session``).
         recorded_by : Timestamp, optional
             UTC moment; rows recorded later are left out.
 
         Returns
         -------
         DataFrame
-            Session columns as ``datetime64[ns]``; empty with the right columns if there is no table yet.
+            Session columns as ``datetime64[ns]``; empty with the right columns if there is no table
+            yet; nulls where rows are older than a column.
         """
         spec = table(name)
-        self._require_readable()
-        try:
-            source = DeltaTable(str(self.folder / name)).to_pyarrow_dataset()
-        except TableNotFoundError:
+        source = self._dataset(name)
+        if source is None:
             return _to_pandas(spec.schema.empty_table())
         condition = dataset.scalar(True)
         for column, values in (where or {}).items():
             condition &= dataset.field(column).isin(arrow.array(list(values), spec.schema.field(column).type))
+        if since is not None:
+            condition &= dataset.field("session") >= arrow.scalar(since.date(), arrow.date32())
         if until is not None:
             condition &= dataset.field("session") <= arrow.scalar(until.date(), arrow.date32())
         if recorded_by is not None:
             moment = arrow.scalar(recorded_by.to_pydatetime(), spec.schema.field(spec.recorded).type)
             condition &= dataset.field(spec.recorded) <= moment
-        return _to_pandas(source.to_table(columns=spec.schema.names, filter=condition))
+        columns = [column for column in spec.schema.names if column in source.schema.names]
+        found = source.to_table(columns=columns, filter=condition)
+        for at, field in enumerate(spec.schema):
+            if field.name not in columns:
+                found = found.add_column(at, field, arrow.nulls(len(found), field.type))
+        return _to_pandas(found)
 
     def current(self, name: str, **conditions: Any) -> pd.DataFrame:
         """Read what holds: for each key of the table the row recorded last; sorted by the key.
@@ -143,6 +177,55 @@ class Store:
         return frame.drop_duplicates(list(spec.key), keep="last").sort_values(
             list(spec.key), ignore_index=True
         )
+
+    @_clear_errors
+    def spans(self) -> dict[str, Span]:
+        """Say of each symbol how far its prices reach, without reading them."""
+        source = self._dataset("prices")
+        if source is None:
+            return {}
+        columns = source.to_table(columns=["symbol", "session", "source"])
+        ends = [("session", "min"), ("session", "max"), ("source", "max")]
+        spans = columns.group_by("symbol").aggregate(ends).to_pylist()
+        return {
+            row["symbol"]: Span(
+                pd.Timestamp(row["session_min"]).as_unit("ns"),
+                pd.Timestamp(row["session_max"]).as_unit("ns"),
+                row["source_max"],
+            )
+            for row in spans
+        }
+
+    @_clear_errors
+    def latest(self, name: str) -> pd.Timestamp | None:
+        """Return the latest moment at which a row of a table was recorded; None without rows."""
+        source, recorded = self._dataset(name), table(name).recorded
+        if source is None:
+            return None
+        moment = compute.max(source.to_table(columns=[recorded])[recorded]).as_py()
+        return None if moment is None else pd.Timestamp(moment)
+
+    @_clear_errors
+    def compact(self) -> None:
+        """Lay small files together where daily appends have made many; no row changes.
+
+        Files that this replaces stay for readers that have them open, and go a week later.
+        """
+        for name in TABLES:
+            path = str(self.folder / name)
+            if not DeltaTable.is_deltatable(path):
+                continue
+            held = DeltaTable(path)
+            if len(held.file_uris()) > MOST_FILES:
+                held.optimize.compact()
+                held.vacuum(dry_run=False)
+
+    def _dataset(self, name: str) -> dataset.Dataset | None:
+        self._require_readable()
+        try:
+            return DeltaTable(str(self.folder / name)).to_pyarrow_dataset()
+        except TableNotFoundError:
+            return None
 
     @_clear_errors
     def version(self, name: str) -> int:

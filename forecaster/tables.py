@@ -96,11 +96,12 @@ _TABLES = (
         "quarantine",
         _schema(
             symbol=_TEXT, session=_DAY, open=_NUMBER, high=_NUMBER, low=_NUMBER, close=_NUMBER,
-            adj_close=_NUMBER, volume=_NUMBER, source=_TEXT, reason=_TEXT, fetched_at=INSTANT,
+            adj_close=_NUMBER, volume=_NUMBER, source=_TEXT, reason=_TEXT, fetched_at=INSTANT, status=_TEXT,
         ),
         ("symbol", "session"),
         "fetched_at",
     ),
+    Table("gaps", _schema(symbol=_TEXT, session=_DAY, found_at=INSTANT), ("symbol", "session"), "found_at"),
     Table(
         "watchlist",
         _schema(symbol=_TEXT, watched=arrow.bool_(), recorded_at=INSTANT),
@@ -109,8 +110,20 @@ _TABLES = (
     ),
     Table(
         "updates",
-        _schema(symbol=_TEXT, source=_TEXT, outcome=_TEXT, rows=_COUNT, detail=_TEXT, recorded_at=INSTANT),
+        _schema(
+            symbol=_TEXT, source=_TEXT, outcome=_TEXT, rows=_COUNT, detail=_TEXT, recorded_at=INSTANT,
+            change=_TEXT, started_at=INSTANT,
+        ),
         ("symbol",),
+        "recorded_at",
+    ),
+    Table(
+        "runs",
+        _schema(
+            started_at=INSTANT, begun_at=INSTANT, source=_TEXT, scope=_TEXT, status=_TEXT, symbols=_COUNT,
+            ok=_COUNT, failed=_COUNT, rows=_COUNT, detail=_TEXT, recorded_at=INSTANT,
+        ),
+        ("started_at",),
         "recorded_at",
     ),
     Table(
@@ -172,7 +185,9 @@ def _within_high_and_low(column: str) -> pa.Check:
     # Yahoo's own rounding puts some opens and closes a hair outside the bar.
     def check(frame: pd.DataFrame) -> pd.Series:
         slack = 1e-4 * frame["close"].abs()
-        return frame[column].between(frame["low"] - slack, frame["high"] + slack)
+        inside = frame[column].between(frame["low"] - slack, frame["high"] + slack)
+        # What is missing is said once, by its own check.
+        return inside | frame[[column, "low", "high", "close"]].isna().any(axis=1)
 
     return pa.Check(check, error=f"{column} outside low..high")
 
@@ -190,7 +205,7 @@ BAR_CHECKS = pa.DataFrameSchema(
         "volume": pa.Column(float, _not_negative, nullable=False),
     },
     checks=[
-        pa.Check(lambda frame: frame["high"] >= frame["low"], error="high below low"),
+        pa.Check(lambda frame: ~(frame["high"] < frame["low"]), error="high below low"),
         _within_high_and_low("open"),
         _within_high_and_low("close"),
     ],

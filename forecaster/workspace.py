@@ -11,10 +11,13 @@ from forecaster.config import Settings
 from forecaster.decisions import CHAMPION, holder
 from forecaster.errors import DataError, UsageError
 from forecaster.history import History, parse_session, read_history
+from forecaster.ingest import quarantine
+from forecaster.ingest.pace import Pace
 from forecaster.instruments import normalise
+from forecaster.locks import exclusive
 from forecaster.progress import Progress, silent
 from forecaster.registry import Registry
-from forecaster.sources import Outcome, Source, source
+from forecaster.sources import SOURCES, Outcome, Source, source
 from forecaster.sources.files import FilesSource
 from forecaster.store import Store, now
 
@@ -59,21 +62,30 @@ class Workspace:
         symbols: Sequence[str] | None = None,
         source: str | Source | None = None,
         progress: Progress = silent,
+        replace: bool = False,
     ) -> pd.DataFrame:
-        """Fetch prices and append what is new; safe to repeat.
+        """Fetch prices and append what is new; safe to repeat, and to go on with after a stop.
 
         Parameters
         ----------
         symbols : sequence of str, optional
             Default: the watchlist. Symbols that arrive are put on it.
         source : str or Source, optional
-            "yahoo", "sample" or a source of your own; default: where the stored prices come from.
+            "yahoo", "tiingo", "sample" or a source of your own; default: where the stored prices
+            come from.
+        replace : bool
+            Ask for everything anew, and where it differs take it in place of what is stored.
 
         Returns
         -------
         DataFrame
-            Per symbol: symbol, source, outcome, rows appended, detail. After Yahoo's prices follow
-            the symbols of the market-wide factors.
+            Per symbol: symbol, source, outcome, change, rows appended, detail; see `ingest.update`.
+            After Yahoo's prices follow the symbols of the market-wide factors.
+
+        Raises
+        ------
+        Locked
+            If another update of this workspace is running.
         """
         wanted = [normalise(symbol) for symbol in symbols] if symbols is not None else list(self.watchlist)
         if not wanted:
@@ -81,16 +93,20 @@ class Workspace:
         chosen = self._source(source)
         # What lies in files arrives in one commit, all or nothing.
         batch = len(wanted) if isinstance(chosen, FilesSource) else ingest.BATCH
-        moment, delay = now(), self.settings.bar_delay_minutes
-        outcomes = ingest.update(self.store, chosen, wanted, moment, delay, progress, batch)
-        arrived = outcomes["outcome"] == Outcome.OK
-        watched = list(outcomes.loc[arrived, "symbol"])
-        limited = (outcomes["outcome"] == Outcome.RATE_LIMITED).any()
-        if chosen.name == "yahoo" and arrived.any() and not limited:
-            factors = ingest.update_factors(self.store, chosen, moment, delay)
-            outcomes = pd.concat([outcomes, factors], ignore_index=True)
-        # Last: a symbol on the watchlist has all that belongs to it.
-        self.watch(watched)
+        pace = Pace(self.settings.requests_per_second if chosen.remote else None)
+        delay = self.settings.bar_delay_minutes
+        with exclusive(self.home, "update"):
+            outcomes = ingest.update(
+                self.store, chosen, wanted, now, delay, pace, progress, batch, replace, symbols is not None
+            )
+            arrived = outcomes["outcome"] == Outcome.OK
+            watched = list(outcomes.loc[arrived, "symbol"])
+            if chosen.name == "yahoo" and arrived.any() and pace.stopped is None:
+                factors = ingest.update_factors(self.store, chosen, now, delay, pace)
+                outcomes = pd.concat([outcomes, factors], ignore_index=True)
+            # Last: a symbol on the watchlist has all that belongs to it.
+            self.watch(watched)
+            self.store.compact()
         return outcomes
 
     def import_file(
@@ -111,6 +127,22 @@ class Workspace:
         """
         files = FilesSource(Path(path), columns, exchange, currency)
         return self.update(files.symbols(), files)
+
+    def quarantined(self, symbols: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the rows that stand in quarantine, with the reasons."""
+        return quarantine.held(self.store, None if symbols is None else [normalise(one) for one in symbols])
+
+    def release(self, symbol: str, sessions: Sequence[str] | None = None) -> pd.DataFrame:
+        """Take rows of a symbol out of quarantine into the prices; default: all of them.
+
+        Raises
+        ------
+        DataError
+            If a row is not there, or has no price to be stored.
+        """
+        days = None if sessions is None else [parse_session(day) for day in sessions]
+        with exclusive(self.home, "update"):
+            return quarantine.release(self.store, normalise(symbol), days, now())
 
     def history(
         self,
@@ -182,4 +214,5 @@ class Workspace:
             raise UsageError(
                 "The stored prices come from files: import newer ones, or name a source with --source"
             )
-        return "sample" if "sample" in sources and "yahoo" not in sources else "yahoo"
+        remembered = [name for name in SOURCES if name in sources]
+        return remembered[0] if remembered else "yahoo"

@@ -1,8 +1,10 @@
 """The pages, run by Streamlit's AppTest: numbers, states, and what they must not import."""
 
+import itertools
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +12,40 @@ import pandas as pd
 import pytest
 from scipy import stats
 from streamlit.testing.v1 import AppTest
+from yahoo_stub import sessions, traded
 
 from forecaster.config import Settings
 from forecaster.dashboard import PAGES
-from forecaster.dashboard.texts import command, count, plain
+from forecaster.dashboard.texts import ago, command, count, lasted, plain
+from forecaster.ingest import runs, update
+from forecaster.ingest.pace import Pace
+from forecaster.ingest.unreported import NO_ACTIONS
+from forecaster.instruments import Instrument
 from forecaster.sessions import next_sessions
+from forecaster.sources import Fetched, Outcome
 from forecaster.store import Store, now
 from forecaster.tables import QUANTILE_COLUMNS
 from forecaster.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
+NOON = pd.Timestamp("2024-06-03 12:00", tz="UTC")
+DAY = pd.Timedelta(days=1)
 
 
 def show(monkeypatch, home: Path, **query: str) -> AppTest:
     """Run the app on a workspace as a browser with this query would."""
     monkeypatch.setenv("FORECASTER_HOME", str(home))
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def draw(monkeypatch, home: Path, path: str, **query: str) -> AppTest:
+    """Run one page by itself."""
+    monkeypatch.setenv("FORECASTER_HOME", str(home))
+    script = f"from forecaster.dashboard import PAGES, guarded\nguarded(PAGES[{path!r}][2])()"
+    app = AppTest.from_string(script, default_timeout=60)
     for name, value in query.items():
         app.query_params[name] = value
     return app.run()
@@ -42,18 +62,14 @@ def texts(app: AppTest) -> str:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_draws_without_an_error(monkeypatch, trained_home, path):
-    monkeypatch.setenv("FORECASTER_HOME", str(trained_home))
-    script = f"from forecaster.dashboard import PAGES, guarded\nguarded(PAGES[{path!r}][2])()"
-    app = AppTest.from_string(script, default_timeout=60).run()
+    app = draw(monkeypatch, trained_home, path)
     assert not app.exception
     assert not app.error
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_says_what_to_do_in_an_empty_workspace(monkeypatch, tmp_path, path):
-    monkeypatch.setenv("FORECASTER_HOME", str(tmp_path / "new"))
-    script = f"from forecaster.dashboard import PAGES, guarded\nguarded(PAGES[{path!r}][2])()"
-    app = AppTest.from_string(script, default_timeout=60).run()
+    app = draw(monkeypatch, tmp_path / "new", path)
     assert not app.exception
     assert "python -m forecaster quickstart" in texts(app)
     assert not (tmp_path / "new").exists(), "reading makes nothing"
@@ -261,6 +277,21 @@ def test_numbers_agree_with_their_nouns():
     assert [count(number, "session") for number in (0, 1, 2)] == ["0 sessions", "1 session", "2 sessions"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words", "before"),
+    [
+        (0, "0 s", "just now"), (59, "59 s", "just now"), (60, "1 min", "1 minute ago"),
+        (3599, "59 min", "59 minutes ago"), (7500, "2 h 5 min", "2 hours ago"),
+        (86400, "24 h 0 min", "1 day ago"), (3 * 86400 - 1, "71 h 59 min", "2 days ago"),
+    ],
+)  # fmt: skip
+def test_stretches_of_time_are_told_in_plain_words(seconds, words, before):
+    time = pd.Timedelta(seconds=seconds)
+    assert lasted(time) == words
+    assert ago(NOON - time, NOON) == before
+    assert ago(NOON + time, NOON) == "just now", "the clock of another machine may be ahead"
+
+
 def test_commands_name_the_workspace_unless_it_is_the_default_one(monkeypatch, tmp_path):
     monkeypatch.setenv("FORECASTER_HOME", str(tmp_path / "my data"))
     assert command("update") == f"python -m forecaster update --home '{tmp_path}/my data'"
@@ -268,8 +299,230 @@ def test_commands_name_the_workspace_unless_it_is_the_default_one(monkeypatch, t
     assert command("update") == "python -m forecaster update"
 
 
-def test_reading_leaves_the_store_as_it_was(monkeypatch, trained_workspace):
+@pytest.mark.parametrize("path", PAGES)
+def test_reading_leaves_the_store_as_it_was(monkeypatch, trained_workspace, path):
     store = Store(trained_workspace.home / "store")
     before = sorted(path.relative_to(store.folder) for path in store.folder.rglob("*"))
-    show(monkeypatch, trained_workspace.home)
+    draw(monkeypatch, trained_workspace.home, path)
     assert sorted(path.relative_to(store.folder) for path in store.folder.rglob("*")) == before
+
+
+def bars(last: str = "2024-05-31") -> pd.DataFrame:
+    """Sound bars from May 2024 on, indexed by session."""
+    made = traded(sessions("2024-05-01", last)).astype(float)
+    return made.assign(adj_close=made["close"]).rename_axis("session")
+
+
+@dataclass
+class Memory:
+    """A source in memory."""
+
+    held: dict[str, pd.DataFrame]
+    failures: dict[str, tuple[Outcome, str]] = field(default_factory=dict)
+    name: str = "memory"
+    remote: bool = True
+
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(self.held)
+
+    def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> Fetched:
+        if symbol in self.failures:
+            outcome, detail = self.failures[symbol]
+            return Fetched(symbol, outcome, detail=detail)
+        rows = self.held[symbol].loc[start:].reset_index()
+        share = Instrument(symbol, f"{symbol} Company", "XNYS", "America/New_York", "USD")
+        return Fetched(symbol, Outcome.OK, rows, NO_ACTIONS, share)
+
+
+def bring(home: Path, source: Memory, moment: pd.Timestamp = NOON) -> None:
+    """Update from a source; its clock ticks once a second."""
+    ticks = itertools.count()
+    pace = Pace(sleep=lambda seconds: None)
+    wanted = [*source.held, *(symbol for symbol in source.failures if symbol not in source.held)]
+    update(
+        Store(home / "store"), source, wanted, lambda: moment + pd.Timedelta(seconds=next(ticks)), pace=pace
+    )
+
+
+def data_page(monkeypatch, home: Path, moment: pd.Timestamp = NOON, **query: str) -> AppTest:
+    """Draw the data page as it looks at a moment."""
+    monkeypatch.setattr("forecaster.dashboard.data.now", lambda: moment)
+    app = draw(monkeypatch, home, "data", **query)
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def tables(app: AppTest) -> dict[str, pd.DataFrame]:
+    """Tables of the page under the first column that only they have."""
+    marks = {"behind": "freshness", "sessions": "missing", "reason": "quarantine", "state": "runs"}
+    return {
+        next(name for mark, name in marks.items() if mark in one.value): one.value for one in app.dataframe
+    }
+
+
+def test_the_sample_s_data_are_told_and_its_age_is_not_counted(monkeypatch, sample_workspace):
+    app = data_page(monkeypatch, sample_workspace.home, now())
+    assert app.info[0].value.startswith("Demonstration on the bundled sample")
+    assert not app.warning
+    shown = metrics(app)
+    rows = len(sample_workspace.store.rows("prices"))
+    assert (shown["Last update"], shown["Source"], shown["Status"]) == ("just now", "sample", "done")
+    assert (shown["Symbols ok"], shown["Failed or not asked"]) == ("3 of 3", "0")
+    assert shown["Rows added"] == f"{rows:,}"
+    fresh = tables(app)["freshness"]
+    assert list(fresh["symbol"]) == ["AAPL", "NFLX", "NVDA"]
+    assert fresh["behind"].isna().all()
+    assert (fresh["last"] == pd.Timestamp("2023-09-21")).all()
+    assert "No row is held in quarantine." in texts(app)
+    assert "No session is known to be missing" in texts(app)
+    assert len(tables(app)["runs"]) == 1
+
+
+def test_what_needs_attention_comes_first(monkeypatch, tmp_path):
+    source = Memory({name: bars() for name in ("FINE", "OFF", "SLOW", "LATE")} | {"LATE": bars("2024-05-29")})
+    source.failures = {"LOST": (Outcome.GONE, "no such symbol")}
+    bring(tmp_path, source)
+    source.failures["SLOW"] = (Outcome.TRANSIENT, "timed out")
+    bring(tmp_path, source, NOON + DAY / 24)
+    workspace = Workspace(tmp_path)
+    workspace.watch(["OFF", "NEW"])
+    workspace.watch(["OFF"], watched=False)
+    app = data_page(monkeypatch, tmp_path, NOON + DAY)
+    fresh = tables(app)["freshness"].set_index("symbol")
+    assert list(fresh.index) == ["LOST", "SLOW", "NEW", "LATE", "FINE", "OFF"]
+    assert list(fresh["outcome"]) == ["gone", "transient", "not asked yet", "ok", "ok", "ok"]
+    assert fresh["behind"].fillna(-1).tolist() == [-1, 1, -1, 3, 1, 1]
+    assert fresh.loc["OFF", "detail"] == "off the watchlist"
+    assert fresh.loc["SLOW", ["detail", "exchange", "currency"]].tolist() == ["timed out", "XNYS", "USD"]
+    failed, behind = (one.value for one in app.warning)
+    assert failed.startswith("2 of 5 symbols did not come with the last update")
+    assert behind.startswith("3 of 5 symbols are behind the exchange, the furthest LATE by 3 sessions.")
+    assert "python -m forecaster update" in behind
+
+
+def test_the_filters_stand_in_the_url(monkeypatch, tmp_path):
+    lost = {"LOST": (Outcome.GONE, "no such symbol"), "LORN": (Outcome.GONE, "no such symbol")}
+    bring(tmp_path, Memory({"FINE": bars(), "FIRST": bars()}, lost))
+
+    def shown(**query: str) -> list[str]:
+        return list(tables(data_page(monkeypatch, tmp_path, **query))["freshness"]["symbol"])
+
+    assert shown(outcome="gone") == ["LORN", "LOST"]
+    assert shown(find=" fir") == ["FIRST"]
+    assert shown(outcome="gone", find="ost") == ["LOST"]
+    assert len(shown(outcome="nonsense")) == 4
+    app = data_page(monkeypatch, tmp_path, find="[")
+    assert "No symbol fits" in texts(app)
+    app.text_input(key="find").set_value("f").run()
+    app.button_group(key="outcome").set_value("ok").run()
+    assert list(tables(app)["freshness"]["symbol"]) == ["FINE", "FIRST"]
+
+
+def test_a_rate_limit_is_told_with_what_to_do(monkeypatch, tmp_path):
+    source = Memory({name: bars() for name in ("AAA", "BBB", "CCC")})
+    source.failures["BBB"] = (Outcome.RATE_LIMITED, "come back *later*")
+    bring(tmp_path, source)
+    app = data_page(monkeypatch, tmp_path, NOON + DAY / 8)
+    (notice,) = app.warning
+    assert notice.value.startswith("Rate limited: memory refuses further requests")
+    assert r"come back \*later\*" in notice.value
+    assert "python -m forecaster update" in notice.value
+    shown = metrics(app)
+    assert (shown["Last update"], shown["Status"]) == ("3 hours ago", "stopped")
+    assert (shown["Symbols ok"], shown["Failed or not asked"]) == ("1 of 3", "2")
+    assert list(tables(app)["freshness"]["symbol"]) == ["BBB", "AAA"], "nothing is known of the third"
+
+
+def test_a_source_that_is_down_is_not_called_a_rate_limit(monkeypatch, tmp_path):
+    bring(tmp_path, Memory({}, {f"S{at}": (Outcome.TRANSIENT, "timed out") for at in range(7)}))
+    (notice,) = data_page(monkeypatch, tmp_path).warning
+    assert notice.value.startswith("The last update stopped early, since memory did not answer properly.")
+    assert "timed out" in notice.value
+
+
+def test_a_run_at_work_is_told_from_one_that_broke_off(monkeypatch, tmp_path):
+    store = Store(tmp_path / "store")
+    bring(tmp_path, Memory({"AAA": bars()}))
+    runs.begin(store, "memory", ["AAA", "BBB"], NOON + DAY)
+    app = data_page(monkeypatch, tmp_path, NOON + DAY + pd.Timedelta(minutes=9))
+    assert "An update is at work: 0 of 2 symbols so far." in app.info[0].value
+    assert metrics(app)["Status"] == "running"
+    app = data_page(monkeypatch, tmp_path, NOON + DAY + pd.Timedelta(minutes=11))
+    assert app.warning[0].value.startswith(
+        "The last update broke off: nothing was heard of it after 2024-06-04 12:00 UTC, 11 minutes ago."
+    )
+    assert metrics(app)["Status"] == "broken off"
+    assert list(tables(app)["runs"]["state"]) == ["broken off", "done"]
+    runs.begin(store, "memory", ["AAA"], NOON + 2 * DAY)
+    app = data_page(monkeypatch, tmp_path, NOON + 2 * DAY)
+    assert list(tables(app)["runs"]["state"]) == ["running", "broken off", "done"]
+
+
+def test_a_run_that_dies_before_it_brought_anything_is_told(monkeypatch, tmp_path):
+    runs.begin(Store(tmp_path / "store"), "memory", ["AAA"], NOON)
+    app = data_page(monkeypatch, tmp_path, NOON + DAY)
+    assert "The last update broke off" in app.warning[0].value
+    assert "No symbol is stored, and none has been asked for yet." in texts(app)
+
+
+def test_missing_and_refused_rows_are_listed(monkeypatch, tmp_path):
+    source = Memory({"GAPS": bars().drop(pd.to_datetime(["2024-05-08", "2024-05-15"])), "ODD": bars()})
+    bring(tmp_path, source)
+    day = pd.Timestamp("2024-05-21")
+    was = float(source.held["ODD"].loc[day, "close"])
+    source.held["ODD"].loc[day, ["high", "close"]] *= 1.25
+    source.held["ODD"] = pd.concat([source.held["ODD"], bars("2024-06-03").tail(1).assign(close=np.nan)])
+    bring(tmp_path, source, NOON + DAY)
+    app = data_page(monkeypatch, tmp_path, NOON + 30 * DAY)
+    (missing,) = tables(app)["missing"].to_dict("records")
+    assert (missing["symbol"], missing["sessions"], missing["state"]) == ("GAPS", 2, "still asked for")
+    assert (str(missing["first"].date()), str(missing["last"].date())) == ("2024-05-08", "2024-05-15")
+    later = data_page(monkeypatch, tmp_path, NOON + 31 * DAY)
+    assert tables(later)["missing"]["state"].tolist() == ["given up"]
+    revised, absent = tables(app)["quarantine"].to_dict("records")
+    assert revised["session"] == day
+    assert (revised["close"], revised["stored_close"]) == (1.25 * was, was)
+    assert revised["reason"].startswith("close revised from")
+    assert "close: missing" in absent["reason"]
+    assert np.isnan(absent["stored_close"])
+    assert absent["currency"] == "USD"
+    words = texts(app)
+    assert f"python -m forecaster quarantine list --home {tmp_path}" in words
+    assert f"python -m forecaster quarantine release SYMBOL SESSION --home {tmp_path}" in words
+
+
+def test_the_newest_twenty_runs_are_listed(monkeypatch, tmp_path):
+    source = Memory({"AAA": bars()})
+    for at in range(22):
+        bring(tmp_path, source, NOON + at * DAY / 24)
+    app = data_page(monkeypatch, tmp_path, NOON + DAY)
+    listed = tables(app)["runs"]
+    assert list(listed["started_at"]) == [NOON + at * DAY / 24 for at in range(21, 1, -1)]
+    assert "The last 20 of 22." in texts(app)
+    assert set(listed["state"]) == {"done"}
+
+
+def test_what_an_update_adds_shows_without_a_restart(monkeypatch, tmp_path):
+    source = Memory({"AAA": bars("2024-05-29")})
+    bring(tmp_path, source)
+    app = data_page(monkeypatch, tmp_path)
+    assert tables(app)["freshness"]["behind"].tolist() == [2]
+    source.held["AAA"] = bars()
+    bring(tmp_path, source, NOON + DAY / 24)
+    app.run()
+    assert tables(app)["freshness"]["behind"].tolist() == [0]
+    assert metrics(app)["Rows added"] == "2"
+
+
+def test_a_market_factor_is_listed_with_its_own_reach(monkeypatch, tmp_path):
+    store = Store(tmp_path / "store")
+    known = pd.DataFrame({"name": "volatility_index", "symbol": "", "session": bars().index, "value": 15.0})
+    store.append("factors", known.assign(known_at=NOON, source="yahoo", fetched_at=NOON))
+    asked = {"symbol": ["^VIX"], "source": "yahoo", "outcome": "ok", "rows": 22, "detail": "", "change": ""}
+    store.append("updates", pd.DataFrame(asked).assign(recorded_at=NOON, started_at=NOON))
+    app = data_page(monkeypatch, tmp_path)
+    (row,) = tables(app)["freshness"].to_dict("records")
+    assert (row["symbol"], row["name"], str(row["last"].date())) == ("^VIX", "volatility index", "2024-05-31")
+    assert pd.isna(row["behind"])
+    assert "No run of an update is on record" in app.info[0].value

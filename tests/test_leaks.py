@@ -24,7 +24,7 @@ CUTOFFS = [pd.Timestamp("2014-06-10"), pd.Timestamp("2019-12-24"), pd.Timestamp(
 @pytest.fixture(scope="module")
 def with_factors(history: History) -> History:
     """The history with a market index and a volatility index that is known a quarter hour after the close."""
-    sessions = history.prices["session"].unique()
+    sessions = history.traded["session"].unique()
     random = np.random.default_rng(1)
     frames = []
     for name, minutes in (("market_index", 0), ("volatility_index", 15)):
@@ -147,18 +147,18 @@ def test_a_model_of_two_exchanges_does_not_see_what_closes_after_its_refit(
     both = history.until("2016-12-30")
     london = {**both.instruments, "AAPL": replace(both.instruments["AAPL"], exchange="XLON")}
     sessions = calendar("XLON").sessions
-    kept = (both.prices["symbol"] != "AAPL") | both.prices["session"].isin(sessions)
-    mixed = replace(both, instruments=london, prices=both.prices[kept].reset_index(drop=True))
+    kept = (both.traded["symbol"] != "AAPL") | both.traded["session"].isin(sessions)
+    mixed = replace(both, instruments=london, traded=both.traded[kept].reset_index(drop=True))
     windows = Windows(assemble(mixed), tiny.lookback, tiny.horizon)
     plan = walk_forward(windows, 3, 150)
     for fold in plan:
         assert (windows.panel.known_at[fold.cutoffs] >= fold.refit).all()
     moment = np.datetime64("2016-05-10T15:30")
     later = windows.panel.known_at > moment
-    prices = mixed.prices.copy()
-    columns = ["open", "high", "low", "close", "adj_close"]
+    prices = mixed.traded.copy()
+    columns = ["open", "high", "low", "close"]
     prices.loc[later, columns] *= np.random.default_rng(0).uniform(0.5, 2, (later.sum(), 1))
-    other = Windows(assemble(replace(mixed, prices=prices)), tiny.lookback, tiny.horizon)
+    other = Windows(assemble(replace(mixed, traded=prices)), tiny.lookback, tiny.horizon)
     ends = windows.ends[windows.panel.known_at[windows.ends] <= moment][-40:]
     forecasts = [
         kind(name, tiny).fit(one, moment, lambda note: None).forecast(one, ends) for one in (windows, other)
@@ -180,8 +180,8 @@ def test_a_closure_that_nobody_planned_is_not_known_ahead() -> None:
 
 
 def test_inputs_start_anew_after_a_long_gap(history: History) -> None:
-    gap = (history.prices["session"] > "2015-03-01") & (history.prices["session"] < "2015-06-01")
-    holed = replace(history, prices=history.prices[~gap].reset_index(drop=True))
+    gap = (history.traded["session"] > "2015-03-01") & (history.traded["session"] < "2015-06-01")
+    holed = replace(history, traded=history.traded[~gap].reset_index(drop=True))
     windows = Windows(assemble(holed), 16, 5)
     first = windows.panel.session[windows.ends]
     assert not ((first > np.datetime64("2015-03-01")) & (first < np.datetime64("2015-09-01"))).any()
@@ -195,10 +195,10 @@ def test_a_group_left_out_moves_nothing(history: History, left_out: str) -> None
     assert not any(name.startswith(left_out) for name in panel.names)
     if left_out == "previous_day":
         day = panel.session == panel.session[700]
-        changed = history.prices.copy()
+        changed = history.traded.copy()
         rows = (changed["symbol"] == "AAPL") & (changed["session"] == panel.session[700])
-        changed.loc[rows, ["open", "high", "low", "close", "adj_close"]] *= 1.07
-        again = assemble(replace(history, prices=changed), groups)
+        changed.loc[rows, ["open", "high", "low", "close"]] *= 1.07
+        again = assemble(replace(history, traded=changed), groups)
         own = [i for i, name in enumerate(panel.names) if name.startswith("trend")]
         mine = day & (panel.code == panel.symbols.index("AAPL"))
         np.testing.assert_array_equal(panel.values[mine][:, own], again.values[mine][:, own])

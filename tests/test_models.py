@@ -223,8 +223,8 @@ def test_a_model_is_not_asked_about_its_own_past(history: History, model: Model)
 def test_a_symbol_that_fell_behind_is_not_forecast_by_a_model_that_saw_its_future(
     history: History, model: Model
 ) -> None:
-    behind = (history.prices["symbol"] == "NFLX") & (history.prices["session"] > "2016-02-25")
-    late = replace(history, prices=history.prices[~behind].reset_index(drop=True))
+    behind = (history.traded["symbol"] == "NFLX") & (history.traded["session"] > "2016-02-25")
+    late = replace(history, traded=history.traded[~behind].reset_index(drop=True))
     assert set(model.forecast(late)["symbol"]) == {"AAPL", "NVDA"}
     with pytest.raises(
         TooLittleHistory, match="NFLX: its last session is 2016-02-25, and the model has seen later"
@@ -242,5 +242,5 @@ def test_forecast_sessions_follow_the_last_stored_one(history: History, model: M
     assert (table["session"] > history.as_of).all()
     assert (table["cutoff"] == history.as_of).all()
     assert table.groupby("symbol")["session"].is_monotonic_increasing.all()
-    closes = history.prices[history.prices["session"] == history.as_of].set_index("symbol")["close"]
+    closes = history.traded[history.traded["session"] == history.as_of].set_index("symbol")["close"]
     np.testing.assert_array_equal(table["base_price"], closes[table["symbol"]])

@@ -63,11 +63,12 @@ def test_requests_work_beside_tensorflow() -> None:
     assert done.stdout == "asked\n"
 
 
-def test_bars_are_the_traded_ones_adjusted(source: YahooSource) -> None:
+def test_bars_are_as_traded(source: YahooSource) -> None:
+    """Yahoo divides what lies before a split; the source takes that out, from prices and volume."""
     fetched = source.fetch("AAA")
     bars = bars_of(fetched)
     raw = traded(sessions(FIRST, LAST))
-    split = np.where(raw.index < SPLIT_DAY, RATIO, 1.0)
+    split = np.where(raw.index < SPLIT_DAY, 1.0, RATIO)
     last_cum = raw["close"][raw.index < DIVIDEND_DAY].iloc[-1]
     paid = np.where(raw.index < DIVIDEND_DAY, 1 - AMOUNT / last_cum, 1.0)
 
@@ -78,21 +79,69 @@ def test_bars_are_the_traded_ones_adjusted(source: YahooSource) -> None:
     for column in PRICES:
         np.testing.assert_allclose(bars[column], raw[column] / split)
     np.testing.assert_allclose(bars["volume"], raw["volume"] * split)
-    np.testing.assert_allclose(bars["adj_close"], raw["close"] / split * paid)
+    np.testing.assert_allclose(bars["adj_close"], raw["close"] / RATIO * paid)
 
 
-def test_actions(source: YahooSource) -> None:
-    actions = source.fetch("AAA").actions
-    assert tuple(actions.columns) == ACTION_COLUMNS
-    assert actions["session"].dtype == "datetime64[ns]"
-    assert actions.to_numpy().tolist() == [
-        [pd.Timestamp(DIVIDEND_DAY), "dividend", AMOUNT / RATIO],
+def test_actions_are_as_paid(source: YahooSource) -> None:
+    fetched = source.fetch("AAA").actions
+    assert fetched is not None
+    assert tuple(fetched.columns) == ACTION_COLUMNS
+    assert fetched["session"].dtype == "datetime64[ns]"
+    assert fetched.to_numpy().tolist() == [
+        [pd.Timestamp(DIVIDEND_DAY), "dividend", AMOUNT],
         [pd.Timestamp(SPLIT_DAY), "split", RATIO],
+    ]
+
+
+def test_several_splits_and_dividends(source: YahooSource, aaa: StubSymbol) -> None:
+    aaa.splits |= {"2024-01-18": 0.1, "2024-03-20": 1.5}
+    aaa.dividends |= {"2024-01-18": 2.0, "2024-01-10": 0.3, "2024-03-20": 0.1}
+    fetched = source.fetch("AAA")
+    bars, shown = bars_of(fetched), aaa.as_traded()
+    for column in [*PRICES, "volume"]:
+        np.testing.assert_allclose(bars[column], shown[column])
+    np.testing.assert_allclose(bars["adj_close"], aaa.quoted()["adj_close"])
+    expected = aaa.actions()
+    assert fetched.actions is not None
+    assert fetched.actions[["session", "kind"]].to_numpy().tolist() == (
+        expected[["session", "kind"]].to_numpy().tolist()
+    )
+    np.testing.assert_allclose(fetched.actions["value"], expected["value"])
+
+
+def test_a_start_after_a_split_changes_nothing(source: YahooSource, aaa: StubSymbol) -> None:
+    whole = bars_of(source.fetch("AAA"))
+    for start in ("2024-03-06", SPLIT_DAY, "2024-03-08"):
+        part = bars_of(source.fetch("AAA", pd.Timestamp(start)))
+        np.testing.assert_allclose(part[PRICES], whole.loc[start:, PRICES])
+
+
+@pytest.mark.parametrize("kind", ["MUTUALFUND", "ETF"])
+def test_capital_gains_count_as_distributions(source: YahooSource, aaa: StubSymbol, kind: str) -> None:
+    """Of a fund that pays both on one day, and its gains alone on another."""
+    gains = {DIVIDEND_DAY: 0.75, "2024-03-15": 0.25}
+
+    def pay(result: dict[str, Any]) -> None:
+        days = {str(pd.Timestamp(at, unit="s").date()): at for at in result["timestamp"]}
+        result["events"]["capitalGains"] = {
+            str(days[day]): {"date": days[day], "amount": amount / (RATIO if day < SPLIT_DAY else 1.0)}
+            for day, amount in gains.items()
+        }
+
+    aaa.meta = {"instrumentType": kind}
+    aaa.edit = pay
+    actions = source.fetch("AAA").actions
+    assert actions is not None
+    assert actions.to_numpy().tolist() == [
+        [pd.Timestamp(DIVIDEND_DAY), "dividend", AMOUNT + 0.75],
+        [pd.Timestamp(SPLIT_DAY), "split", RATIO],
+        [pd.Timestamp("2024-03-15"), "dividend", 0.25],
     ]
 
 
 def test_no_actions(source: YahooSource) -> None:
     actions = source.fetch("AAA", pd.Timestamp("2024-03-08")).actions
+    assert actions is not None
     assert actions.empty
     assert tuple(actions.columns) == ACTION_COLUMNS
 
@@ -142,7 +191,7 @@ def test_faulty_rows_stay_but_placeholders_go(source: YahooSource, aaa: StubSymb
     assert list(bars.isna().loc["2024-01-11"]) == [False, False, False, True, True, False]
     assert bars.loc["2024-01-12", PRICES].isna().all()
     volume = traded(sessions("2024-01-12", "2024-01-12"))["volume"].iloc[0]
-    assert bars.loc["2024-01-12", "volume"] == volume * RATIO
+    assert bars.loc["2024-01-12", "volume"] == volume
     assert bars.loc["2024-01-16", "volume"] == 0
     assert bars.loc["2024-01-16", PRICES].notna().all()
 
@@ -151,6 +200,7 @@ def test_dividend_on_a_placeholder_is_kept(source: YahooSource, aaa: StubSymbol)
     aaa.nulls = {DIVIDEND_DAY: COLUMNS}
     fetched = source.fetch("AAA")
     assert pd.Timestamp(DIVIDEND_DAY) not in bars_of(fetched).index
+    assert fetched.actions is not None
     assert fetched.actions["session"].tolist() == [pd.Timestamp(DIVIDEND_DAY), pd.Timestamp(SPLIT_DAY)]
 
 
@@ -160,25 +210,27 @@ def test_only_the_last_of_a_duplicated_last_row_stays(source: YahooSource, aaa: 
     fetched = source.fetch("AAA")
     bars = bars_of(fetched)
     assert bars.index.is_unique
-    assert bars["volume"].iloc[-1] == traded(sessions(LAST, LAST))["volume"].iloc[0] + 100
-    assert fetched.actions["value"].tolist() == [AMOUNT / RATIO, RATIO, 0.25]
+    assert bars["volume"].iloc[-1] == traded(sessions(LAST, LAST))["volume"].iloc[0] * RATIO + 100
+    assert fetched.actions is not None
+    assert fetched.actions["value"].tolist() == [AMOUNT, RATIO, 0.25]
 
 
-def test_later_days_and_a_new_adjustment(source: YahooSource, aaa: StubSymbol) -> None:
+def test_later_actions_leave_bars_as_traded(source: YahooSource, aaa: StubSymbol) -> None:
     before = bars_of(source.fetch("AAA"))
     aaa.sessions = sessions(FIRST, "2024-04-30")
     aaa.dividends["2024-04-10"] = 1.0
     later = bars_of(source.fetch("AAA"))
     assert len(later) == len(before) + len(sessions("2024-04-01", "2024-04-30"))
     np.testing.assert_allclose(later.loc[before.index, PRICES], before[PRICES])
-    cum_close = traded(sessions("2024-04-09", "2024-04-09"))["close"].iloc[0]
+    cum_close = traded(sessions("2024-04-09", "2024-04-09"))["close"].iloc[0] / RATIO
     np.testing.assert_allclose(
         later.loc[before.index, "adj_close"], before["adj_close"] * (1 - 1.0 / cum_close)
     )
 
     aaa.splits["2024-04-22"] = 2.0
     split = bars_of(source.fetch("AAA"))
-    np.testing.assert_allclose(split.loc[before.index, PRICES], before[PRICES] / 2)
+    np.testing.assert_allclose(split.loc[before.index, [*PRICES, "volume"]], before[[*PRICES, "volume"]])
+    np.testing.assert_allclose(split.loc[before.index, "adj_close"], later.loc[before.index, "adj_close"] / 2)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +259,7 @@ def assert_failed(fetched: Fetched, outcome: Outcome) -> None:
     """Check a failure and that it is told to a person in one line."""
     assert fetched.outcome == outcome
     assert fetched.bars.empty
-    assert fetched.actions.empty
+    assert fetched.actions is None
     assert fetched.instrument is None
     assert 0 < len(fetched.detail) <= 200
     assert len(fetched.detail.splitlines()) == 1
@@ -322,6 +374,7 @@ def test_yfinance_s_switch_is_put_back(source: YahooSource) -> None:
 
 def test_protocol(source: YahooSource) -> None:
     assert source.name == "yahoo"
+    assert source.remote
     assert source.symbols() == ()
 
 

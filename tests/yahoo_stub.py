@@ -13,7 +13,7 @@ A `StubSymbol` holds prices as they were traded; the stub adjusts them as Yahoo 
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +27,9 @@ import numpy as np
 import pandas as pd
 from curl_cffi import requests
 from exchange_calendars import ExchangeCalendar, get_calendar
+
+from forecaster.instruments import Instrument
+from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 SLOW_SECONDS = 30.0
@@ -107,20 +110,56 @@ class StubSymbol:
     failure: Failure | None = None
     exchange: str = "XNYS"
 
+    def as_traded(self) -> pd.DataFrame:
+        """Return the bars as they were on the day: a split divides the price from its session on."""
+        bars = traded(self.sessions).astype("float64")
+        for day, ratio in self.splits.items():
+            since = bars.index >= day
+            bars.loc[since, ["open", "high", "low", "close"]] /= ratio
+            bars.loc[since, "volume"] *= ratio
+        return bars
+
     def quoted(self) -> pd.DataFrame:
         """Return the bars as Yahoo shows them today, ``adj_close`` included, nulls not yet applied."""
-        bars = traded(self.sessions).astype("float64")
+        bars = self.as_traded()
         bars["adj_close"] = bars["close"]
         for day, amount in self.dividends.items():
             before = bars.index < day
             if before.any():
-                factor = 1 - amount / bars.loc[before, "close"].iloc[-1]
-                bars.loc[before, "adj_close"] *= factor
+                last = bars.index[before][-1]
+                # A split between that close and the dividend makes the shares that are paid on smaller.
+                between = [ratio for other, ratio in self.splits.items() if str(last.date()) < other <= day]
+                bars.loc[before, "adj_close"] *= 1 - amount * np.prod(between) / bars.loc[last, "close"]
         for day, ratio in self.splits.items():
             before = bars.index < day
             bars.loc[before, ["open", "high", "low", "close", "adj_close"]] /= ratio
             bars.loc[before, "volume"] *= ratio
         return bars
+
+    def actions(self) -> pd.DataFrame:
+        """List the dividends and splits as they were on the day."""
+        rows = [
+            *((day, "dividend", amount) for day, amount in self.dividends.items()),
+            *((day, "split", ratio) for day, ratio in self.splits.items()),
+        ]
+        frame = pd.DataFrame(sorted(rows), columns=["session", "kind", "value"])
+        return frame.astype({"session": "datetime64[ns]", "value": "float64"})
+
+    def instrument(self) -> Instrument:
+        """Describe the symbol as a source does."""
+        zone, about = str(calendar(self.exchange).tz), self.meta
+        name, currency = about.get("longName", f"{self.symbol} Incorporated"), about.get("currency", "USD")
+        return Instrument(self.symbol, name, self.exchange, zone, currency)
+
+    def as_of(self, day: str | pd.Timestamp) -> "StubSymbol":
+        """Return the symbol as it was on the evening of a session."""
+        last = str(pd.Timestamp(day).date())
+        return replace(
+            self,
+            sessions=self.sessions[self.sessions <= last],
+            dividends={day: amount for day, amount in self.dividends.items() if day <= last},
+            splits={day: ratio for day, ratio in self.splits.items() if day <= last},
+        )
 
     def chart(self, begin: int, end: int) -> dict[str, Any]:
         """Build the reply for the bars that open in [`begin`, `end`), in epoch seconds."""
@@ -186,6 +225,63 @@ def _epochs(moments: pd.Series, days: pd.DatetimeIndex) -> list[int]:
 
 def _jsonable(column: pd.Series) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in column]
+
+
+@dataclass
+class MemorySource:
+    """The same symbols without a server, as a source hands them on: bars and actions as on the day.
+
+    Attributes
+    ----------
+    shares : dict of str to StubSymbol
+        A symbol that is not there is answered as gone.
+    outcomes : dict of str to Outcome
+        How a request ends instead of well, by symbol.
+    edits : dict of str to callable
+        Changes the bars (index session) of a reply in place, or returns others.
+    tells_actions : bool
+        If not, prices are adjusted for splits and no action is told, as in a file.
+    asked : list of tuple
+        Symbol and start of every request so far.
+    """
+
+    shares: dict[str, StubSymbol] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    edits: dict[str, Callable[[pd.DataFrame], pd.DataFrame | None]] = field(default_factory=dict)
+    tells_actions: bool = True
+    name: str = "memory"
+    remote: bool = True
+    asked: list[tuple[str, pd.Timestamp | None]] = field(default_factory=list)
+
+    def symbols(self) -> tuple[str, ...]:
+        """List what is held."""
+        return tuple(self.shares)
+
+    def add(self, share: StubSymbol) -> StubSymbol:
+        """Hold `share` from now on."""
+        self.shares[share.symbol] = share
+        return share
+
+    def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> Fetched:
+        """Hand on one symbol from `start` on."""
+        self.asked.append((symbol, start))
+        outcome = self.outcomes.get(symbol, Outcome.OK if symbol in self.shares else Outcome.GONE)
+        if outcome is not Outcome.OK:
+            return Fetched(symbol, outcome, detail=f"{symbol}: {outcome.value}, as told")
+        share = self.shares[symbol]
+        bars, actions = share.quoted(), share.actions()
+        if self.tells_actions:
+            bars = share.as_traded().assign(adj_close=bars["adj_close"])
+        edited = self.edits[symbol](bars) if symbol in self.edits else None
+        bars = (bars if edited is None else edited).rename_axis("session").reset_index()
+        since = pd.Timestamp.min if start is None else start
+        return Fetched(
+            symbol,
+            Outcome.OK,
+            bars.loc[bars["session"] >= since, list(BAR_COLUMNS)].reset_index(drop=True),
+            actions[actions["session"] >= since].reset_index(drop=True) if self.tells_actions else None,
+            share.instrument(),
+        )
 
 
 class YahooStub:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from forecaster.dashboard import forecast
+from forecaster.dashboard import data, forecast
 from forecaster.dashboard.texts import plain
 from forecaster.errors import ForecasterError
 
 PAGES: dict[str, tuple[str, str, Callable[[], None]]] = {
     "forecast": ("Forecast", ":material/show_chart:", forecast.page),
+    "data": ("Data", ":material/database:", data.page),
 }
 """Path in the URL -> title, icon, and the function that draws the page."""
 

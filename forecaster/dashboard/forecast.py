@@ -2,13 +2,12 @@
 
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from forecaster.dashboard import data
+from forecaster.dashboard import reads
 from forecaster.dashboard.texts import NOT_ADVICE, command, count, plain
 from forecaster.evaluation.verdict import probability, verdict
 from forecaster.history import History
@@ -17,7 +16,6 @@ from forecaster.models import LAST_PRICE, TITLES
 from forecaster.models.tabulate import as_prices
 from forecaster.plots import plot_forecast, plot_scores
 from forecaster.report import DEMONSTRATION
-from forecaster.sessions import all_sessions, last_complete
 from forecaster.store import now
 from forecaster.tables import QUANTILE_COLUMNS, QUANTILES
 
@@ -30,7 +28,7 @@ CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d",
 
 def page() -> None:
     """Draw the page."""
-    known = data.symbols()
+    known = reads.symbols()
     if not known:
         _empty()
         return
@@ -38,7 +36,7 @@ def page() -> None:
     left, right = st.columns([1, 3], gap="medium")
     with left, st.container(border=True):
         symbol = _symbol(known, heading)
-        history, table = data.history(symbol), data.forecasts(symbol)
+        history, table = reads.history(symbol), reads.forecasts(symbol)
         horizon, span = _view(int(table["step"].max()))
     instrument = history.instruments[symbol]
     with heading:
@@ -119,10 +117,8 @@ def _notices(history: History, table: pd.DataFrame) -> None:
 
 
 def _sessions_behind(history: History) -> int:
-    exchange = history.instruments[history.symbols[0]].exchange
-    complete = last_complete(exchange, now(), data.settings().bar_delay_minutes)
-    sessions = all_sessions(exchange)
-    return int(np.sum((sessions > history.as_of.to_datetime64()) & (sessions <= complete.to_datetime64())))
+    exchange, last = history.instruments[history.symbols[0]].exchange, pd.DatetimeIndex([history.as_of])
+    return int(reads.sessions_behind(exchange, last, now())[0])
 
 
 def _freshness(history: History, table: pd.DataFrame) -> None:
@@ -155,7 +151,7 @@ def _figures(row: pd.Series, currency: str) -> None:
 
 def _evidence(version: str, horizon: int) -> None:
     st.subheader("Is it any good?", anchor=False)
-    scores = data.scores(version)
+    scores = reads.scores(version)
     steps = [step for step in scores["step"].unique() if step <= horizon]
     if not steps:
         st.warning(

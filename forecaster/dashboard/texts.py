@@ -3,8 +3,10 @@
 import re
 import shlex
 
+import pandas as pd
+
 from forecaster.config import Settings
-from forecaster.dashboard import data
+from forecaster.dashboard import reads
 
 NOT_ADVICE = "Not investment advice. A forecast gives probabilities of prices, not promises."
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
@@ -17,7 +19,7 @@ def plain(text: str) -> str:
 
 def command(words: str) -> str:
     """Return the command line that runs a verb on the workspace shown here."""
-    home = data.settings().home
+    home = reads.settings().home
     default = Settings.model_fields["home"].default
     where = "" if home.resolve() == default.resolve() else f" --home {shlex.quote(str(home))}"
     return f"python -m forecaster {words}{where}"
@@ -26,3 +28,20 @@ def command(words: str) -> str:
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 session``, ``5 sessions``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def lasted(time: pd.Timedelta) -> str:
+    """Write a stretch of time: ``12 s``, ``5 min``, ``2 h 5 min``."""
+    minutes = int(time.total_seconds()) // 60
+    if minutes < 1:
+        return f"{time.total_seconds():.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def ago(then: pd.Timestamp, moment: pd.Timestamp) -> str:
+    """Tell how long before a moment another lies: ``just now``, ``5 minutes ago``, ``2 days ago``."""
+    minutes = int((moment - then).total_seconds()) // 60
+    for size, noun in ((24 * 60, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size:
+            return f"{count(minutes // size, noun)} ago"
+    return "just now"

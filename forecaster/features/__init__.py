@@ -37,7 +37,7 @@ class Panel:
     position : ndarray of int64, (rows,)
         Index into `ahead` of the row's own session; the session h later stands h entries on.
     close : ndarray of float64, (rows,)
-        Close adjusted for splits: the base price of a forecast.
+        Close as traded: the base price of a forecast.
     log_price, log_return : ndarray of float64, (rows,)
         Dividends in; see `features.bars.Bars`.
     base_sigma : ndarray of float64, (rows,)
@@ -83,7 +83,7 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
     TooLittleHistory
         If no symbol of the universe is among the history's.
     """
-    frames = {str(symbol): rows for symbol, rows in history.prices.groupby("symbol", sort=True)}
+    frames = {str(symbol): rows for symbol, rows in history.traded.groupby("symbol", sort=True)}
     bars = {symbol: Bars.of(rows, history.instruments[symbol].exchange) for symbol, rows in frames.items()}
     members = [bars[symbol] for symbol in bars if not universe or symbol in universe]
     if not members:
@@ -92,7 +92,7 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
         )
     around = exogenous.surroundings(members, history.factors)
     names = tuple(f"{group}.{name}" for group in groups for name in NAMES[group])
-    values = np.empty((len(history.prices), len(names)), dtype=np.float32)
+    values = np.empty((len(history.traded), len(names)), dtype=np.float32)
     row = 0
     for one in bars.values():
         values[row : row + len(one.session)] = np.hstack([_group(group, one, around) for group in groups])

@@ -23,11 +23,15 @@ class Bars:
         Of the session in its exchange's calendar.
     known_at : datetime64[ns]
         Official close in UTC: when the bar is known, and the cutoff of a forecast from it.
-    open, high, low, close, volume : float
+    open, high, low, close : float
+        As traded.
+    volume : float
+        In shares of the first row.
     log_price : float
-        Logarithm of the close adjusted for splits and dividends; only differences mean anything.
+        Logarithm of the close with splits and dividends counted forward from the first row; only
+        differences mean anything.
     log_return : float
-        Change of `log_price` since the row before; NaN on the first row and where more than
+        Return since the row before, dividends in; NaN on the first row and where more than
         `LONGEST_STEP` sessions lie between, so that what reads it starts anew after a long gap.
     sigma : float
         EWMA volatility of the return, the session itself included.
@@ -49,22 +53,23 @@ class Bars:
     sigma_before: np.ndarray
 
     @classmethod
-    def of(cls, prices: pd.DataFrame, exchange: str) -> "Bars":
-        """Build from one symbol's rows of the prices table, ascending by session."""
-        session = prices["session"].to_numpy(dtype="datetime64[ns]")
+    def of(cls, traded: pd.DataFrame, exchange: str) -> "Bars":
+        """Build from one symbol's rows of `History.traded`."""
+        session = traded["session"].to_numpy(dtype="datetime64[ns]")
         position = positions(exchange, session)
-        raw = {
-            name: prices[name].to_numpy(dtype=float) for name in ("open", "high", "low", "close", "volume")
-        }
-        log_price = np.log(prices["adj_close"].to_numpy(dtype=float))
-        log_return = np.diff(log_price, prepend=np.nan)
+        bar = {name: traded[name].to_numpy(dtype=float) for name in ("open", "high", "low", "close")}
+        split, dividend = traded["split"].to_numpy(dtype=float), traded["dividend"].to_numpy(dtype=float)
+        close = bar["close"]
+        log_return = np.append(np.nan, np.log(close[1:] / (close[:-1] / split[1:] - dividend[1:])))
+        log_price = np.log(close[0]) + np.append(0.0, np.cumsum(log_return[1:]))
         log_return[1:][np.diff(position) > LONGEST_STEP] = np.nan
         sigma = volatility.ewma(log_return)
         return cls(
             session=session,
             position=position,
             known_at=closes(exchange, session),
-            **raw,
+            **bar,
+            volume=traded["volume"].to_numpy(dtype=float) / np.cumprod(split),
             log_price=log_price,
             log_return=log_return,
             sigma=sigma,

@@ -32,10 +32,6 @@ def _no_bars() -> pd.DataFrame:
     return pd.DataFrame(columns=list(BAR_COLUMNS))
 
 
-def _no_actions() -> pd.DataFrame:
-    return pd.DataFrame(columns=list(ACTION_COLUMNS))
-
-
 @dataclass(frozen=True)
 class Fetched:
     """What a source returned for one symbol.
@@ -45,12 +41,15 @@ class Fetched:
     symbol : str
     outcome : Outcome
     bars : DataFrame
-        `BAR_COLUMNS`, one row per session as delivered, faulty rows included. ``close`` and the
-        other prices are adjusted for splits, ``adj_close`` for splits and dividends.
-    actions : DataFrame
-        `ACTION_COLUMNS`; kind is "dividend" (per share, in the currency) or "split" (ratio).
+        `BAR_COLUMNS`, one row per session as delivered, faulty rows included. Prices and volume are
+        as traded on the day, ``adj_close`` is adjusted for splits and dividends up to now.
+    actions : DataFrame or None
+        `ACTION_COLUMNS`, from the first session asked for up to now; kind is "dividend" (per share
+        as traded on the day, in the currency) or "split" (new shares per old one). None from a
+        source that reports no actions: its prices may then be adjusted for splits, and its
+        ``adj_close`` is the only word on dividends.
     instrument : Instrument or None
-        None unless the outcome is ok.
+        None if the outcome is not ok, or where a fetch from a later start does not bring it.
     detail : str
         One line for a person: what went wrong, or empty.
     """
@@ -58,15 +57,23 @@ class Fetched:
     symbol: str
     outcome: Outcome
     bars: pd.DataFrame = field(default_factory=_no_bars)
-    actions: pd.DataFrame = field(default_factory=_no_actions)
+    actions: pd.DataFrame | None = None
     instrument: Instrument | None = None
     detail: str = ""
 
 
 class Source(Protocol):
-    """A supplier of daily bars."""
+    """A supplier of daily bars.
+
+    Attributes
+    ----------
+    name : str
+    remote : bool
+        Whether a fetch asks somebody else's server, and is therefore paced.
+    """
 
     name: str
+    remote: bool
 
     def symbols(self) -> tuple[str, ...]:
         """List the symbols that it holds; empty where it cannot be listed."""
@@ -87,7 +94,13 @@ def _sample(settings: Settings) -> Source:
     return SampleSource()
 
 
-SOURCES: dict[str, Callable[[Settings], Source]] = {"yahoo": _yahoo, "sample": _sample}
+def _tiingo(settings: Settings) -> Source:
+    from forecaster.sources.tiingo import TiingoSource
+
+    return TiingoSource(first=pd.Timestamp(settings.start))
+
+
+SOURCES: dict[str, Callable[[Settings], Source]] = {"yahoo": _yahoo, "tiingo": _tiingo, "sample": _sample}
 
 
 def source(name: str, settings: Settings) -> Source:

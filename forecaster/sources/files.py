@@ -59,6 +59,7 @@ class FilesSource:
     """
 
     name = "files"
+    remote = False
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ class SampleSource:
     """Real daily bars that ship with the project; see data/README.md for origin and licence."""
 
     name = "sample"
+    remote = False
 
     @cached_property
     def _bars(self) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from forecaster.adjust import as_traded
 from forecaster.errors import DataError
 from forecaster.instruments import Instrument, exchange_of_yahoo, require_supported
 from forecaster.sources import ACTION_COLUMNS, BAR_COLUMNS, Fetched, Outcome
@@ -50,6 +51,7 @@ class YahooSource:
     """
 
     name = "yahoo"
+    remote = True
 
     def __init__(
         self,
@@ -126,7 +128,8 @@ class YahooSource:
         bars = _bars(history)
         if bars.empty:
             raise DataError(f"{symbol}: no usable row from {start.date()} on")
-        return Fetched(symbol, Outcome.OK, bars, _actions(history), instrument)
+        # Yahoo adjusts prices and dividends for every split up to now, and tells all of those.
+        return Fetched(symbol, Outcome.OK, *as_traded(bars, _actions(history)), instrument)
 
 
 @cache
@@ -187,7 +190,8 @@ def _bars(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _actions(history: pd.DataFrame) -> pd.DataFrame:
-    named = history.rename(columns=_ACTIONS)[["session", *_ACTIONS.values()]]
+    paid = history["Dividends"] + history.get("Capital Gains", 0.0)
+    named = history.assign(Dividends=paid).rename(columns=_ACTIONS)[["session", *_ACTIONS.values()]]
     actions = named.melt("session", var_name="kind", value_name="value").astype({"value": "float64"})
     actions = actions[actions["value"] != 0].sort_values(["session", "kind"], ignore_index=True)
     return actions[list(ACTION_COLUMNS)]

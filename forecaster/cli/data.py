@@ -1,0 +1,182 @@
+"""Commands about prices: what is followed, fetched, imported, refused; and the state of the workspace."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecaster.cli.common import (
+    FAILED,
+    PARTLY,
+    AsJson,
+    Home,
+    Symbols,
+    app,
+    listed,
+    open_workspace,
+    print_frame,
+    print_json,
+    records,
+)
+from forecaster.errors import RateLimited, SourceError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONG = 40
+"""Symbols up to which a table shows them all."""
+
+watchlist = typer.Typer(help="Symbols that are kept up to date and forecast.")
+quarantine = typer.Typer(help="Rows that were refused, with the reasons.")
+
+
+@app.command()
+def update(
+    symbols: Symbols = None,
+    home: Home = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="yahoo, tiingo or sample (default: where the stored prices come from).", show_default=False
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Fetch all anew; where it differs, take it for what is stored."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch prices and append what is new; safe to repeat, and goes on after a stop."""
+    from forecaster.progress import for_terminal
+
+    workspace = open_workspace(home)
+    outcomes = workspace.update(symbols, source, for_terminal(), replace)
+    _report_outcomes(outcomes, as_json)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet file, or a folder of them.")],
+    home: Home = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Our column = the file's, e.g. session=Day,close=Last.", show_default=False),
+    ] = None,
+    exchange: Annotated[str, typer.Option(help="Market identifier code of the exchange.")] = "XNYS",
+    currency: Annotated[
+        str | None,
+        typer.Option(help="Of the prices (default: USD in New York, else blank).", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take prices from a file, whole or not at all."""
+    mapping = {}
+    for pair in listed(columns or ""):
+        ours, found, theirs = pair.partition("=")
+        if not found:
+            raise UsageError(f"--columns: expected our=theirs, got {pair!r}")
+        mapping[ours.strip()] = theirs.strip()
+    _report_outcomes(open_workspace(home).import_file(file, mapping, exchange, currency), as_json)
+
+
+@watchlist.command("list")
+def watchlist_list(home: Home = None, as_json: AsJson = False) -> None:
+    """Print the watchlist."""
+    symbols = open_workspace(home).watchlist
+    if as_json:
+        print_json(list(symbols))
+    else:
+        typer.echo("\n".join(symbols) if symbols else "The watchlist is empty.")
+
+
+@watchlist.command("add")
+def watchlist_add(symbols: list[str], home: Home = None) -> None:
+    """Add symbols; their prices come with the next update."""
+    open_workspace(home).watch(symbols)
+
+
+@watchlist.command("remove")
+def watchlist_remove(symbols: list[str], home: Home = None) -> None:
+    """Remove symbols; their prices stay stored."""
+    open_workspace(home).watch(symbols, watched=False)
+
+
+@quarantine.command("list")
+def quarantine_list(
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Symbols (default: all).", show_default=False)
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the rows that stand in quarantine, and why."""
+    rows = open_workspace(home).quarantined(symbols).drop(columns="status")
+    if as_json:
+        print_json(records(rows))
+    elif rows.empty:
+        typer.echo("Nothing in quarantine.")
+    else:
+        rows = rows.assign(session=rows["session"].dt.date, fetched_at=rows["fetched_at"].dt.floor("s"))
+        shown = ["symbol", "session", "open", "high", "low", "close", "volume", "reason", "fetched_at"]
+        print_frame(rows[shown], "Quarantine")
+
+
+@quarantine.command("release")
+def quarantine_release(
+    symbol: str,
+    sessions: Annotated[
+        list[str] | None, typer.Argument(help="Sessions YYYY-MM-DD (default: all).", show_default=False)
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Take refused rows of a symbol into its prices, on your word that they are right."""
+    released = open_workspace(home).release(symbol, sessions)
+    days = ", ".join(str(day.date()) for day in released["session"])
+    typer.echo(f"{released['symbol'].iloc[0]}: released {days}.")
+
+
+@app.command()
+def doctor(home: Home = None, as_json: AsJson = False) -> None:
+    """Check the workspace: tables, columns, gaps, quarantine, stale symbols, clock, disk."""
+    import pandas as pd
+
+    from forecaster.doctor import CHECKS, examine
+
+    findings = examine(open_workspace(home))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    elif findings:
+        print_frame(pd.DataFrame([asdict(finding) for finding in findings]), "Findings")
+    else:
+        typer.echo(f"Nothing to mend: {', '.join(CHECKS)} are in order.")
+    if any(finding.level == "fault" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _report_outcomes(outcomes: "pd.DataFrame", as_json: bool) -> None:
+    arrived = outcomes["outcome"] == "ok"
+    # A symbol that is known to be gone is not asked for: it is told, and is no failure of this run.
+    failed = ~arrived & ~((outcomes["outcome"] == "gone") & (outcomes["change"] == "not asked"))
+    if as_json:
+        print_json(records(outcomes))
+    elif len(outcomes) <= LONG:
+        print_frame(outcomes, "Outcomes")
+    else:
+        telling = outcomes[failed | (outcomes["detail"] != "")]
+        print_frame(telling, f"Outcomes: {arrived.sum()} of {len(outcomes)} symbols ok; those with a remark")
+    limited = outcomes["outcome"] == "rate_limited"
+    if limited.any():
+        raise RateLimited(
+            f"{outcomes.loc[limited, 'detail'].iloc[0]}: {limited.sum()} of {len(outcomes)} symbols are "
+            f"left; try again later, the next update goes on with them"
+        )
+    if not failed.any():
+        return
+    if arrived.any():
+        raise typer.Exit(PARTLY)
+    first = outcomes[failed].iloc[0]
+    raise SourceError(
+        f"No symbol arrived; {first['symbol']}: {first['outcome']}, {first['detail']}; "
+        f"check the symbols, the connection and --source"
+    )

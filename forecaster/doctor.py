@@ -1,0 +1,226 @@
+"""What is wrong with a workspace, and what to do about it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+import pyarrow as arrow
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from forecaster.ingest import gaps, quarantine, runs
+from forecaster.instruments import Instrument
+from forecaster.sessions import last_complete, positions
+from forecaster.sources import SOURCES
+from forecaster.store import now
+from forecaster.tables import TABLES, Table
+from forecaster.workspace import Workspace
+
+LITTLE_SPACE, NO_SPACE = 2**30, 2**27
+"""Free bytes below which the disk is worth a warning; below which the next update may fail."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes
+    ----------
+    check : str
+        Name in `CHECKS`.
+    level : {"fault", "warning"}
+        A fault keeps something from working.
+    what, remedy : str
+    """
+
+    check: str
+    level: Literal["fault", "warning"]
+    what: str
+    remedy: str
+
+
+def examine(workspace: Workspace, moment: pd.Timestamp | None = None) -> list[Finding]:
+    """Run every check; while the disk or a table has a fault, only those that can tell it.
+
+    Parameters
+    ----------
+    moment : Timestamp, optional
+        Now, in UTC.
+    """
+    found: list[Finding] = []
+    for name, check in CHECKS.items():
+        if name not in FIRST and any(
+            finding.check in FIRST and finding.level == "fault" for finding in found
+        ):
+            break
+        found += check(workspace, moment or now())
+    return found
+
+
+def _tables(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Every table opens, and its files are there with the size that its log says."""
+    folder = workspace.store.folder
+    restore = "restore it from a backup, or move it away and bring the data anew: python -m forecaster update"
+    for name in TABLES:
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            files = DeltaTable(str(path)).get_add_actions(flatten=True)
+        except (DeltaError, OSError) as error:
+            yield Finding("tables", "fault", f"{path} does not open: {str(error).splitlines()[0]}", restore)
+            continue
+        listed = zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True)
+        bad = [
+            file
+            for file, size in listed
+            if not (path / file).is_file() or (path / file).stat().st_size != size
+        ]
+        if bad:
+            yield Finding(
+                "tables", "fault", f"{path}: {len(bad)} files missing or cut, first {bad[0]}", restore
+            )
+    strangers = [path.name for path in folder.glob("*") if path.is_dir() and path.name not in TABLES]
+    for stranger in strangers:
+        yield Finding("tables", "warning", f"{folder / stranger} is no table of this program", "move it away")
+
+
+def _schema(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Each stored table has the columns that this version of the program knows."""
+    for name, spec in TABLES.items():
+        # One that does not open is a finding of the check before.
+        with suppress(TableNotFoundError, DeltaError, OSError):
+            stored = DeltaTable(str(workspace.store.folder / name)).to_pyarrow_dataset().schema
+            yield from _differences(spec, stored)
+
+
+def _differences(spec: Table, stored: arrow.Schema) -> Iterator[Finding]:
+    fields = {field.name: field.type for field in stored}
+    wanted = {field.name: field.type for field in spec.schema}
+    if strange := sorted(set(fields) - set(wanted)):
+        what = f"{spec.name} has columns that this version does not know: {', '.join(strange)}"
+        yield Finding("schema", "warning", what, "update the program; it was written by a newer one")
+    if lacking := sorted(set(wanted) - set(fields)):
+        what = f"{spec.name} is from an earlier version, without {', '.join(lacking)}"
+        yield Finding("schema", "warning", what, "nothing to do: the next write to it adds them")
+    for name in sorted(name for name in set(fields) & set(wanted) if fields[name] != wanted[name]):
+        what = f"{spec.name}.{name} is of type {fields[name]}, expected {wanted[name]}"
+        yield Finding("schema", "fault", what, "restore the table from a backup")
+
+
+def _instruments(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Whatever has prices has an exchange."""
+    bare = sorted(set(workspace.store.spans()) - set(_described(workspace)))
+    if bare:
+        what = f"prices without a row in the instruments table: {', '.join(bare)}"
+        yield Finding("instruments", "fault", what, f"python -m forecaster update {' '.join(bare)}")
+
+
+def _watched(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Watched symbols are stored and reach up to their exchange's last complete session."""
+    spans, described = workspace.store.spans(), _described(workspace)
+    for symbol in workspace.watchlist:
+        remedy = f"python -m forecaster update {symbol}"
+        if symbol not in spans:
+            left = f"{remedy}, or: python -m forecaster watchlist remove {symbol}"
+            yield Finding("symbols", "warning", f"{symbol} is watched and has no prices", left)
+        elif symbol in described and spans[symbol].source != "sample":
+            exchange, last = described[symbol].exchange, spans[symbol].last
+            complete = last_complete(exchange, moment, workspace.settings.bar_delay_minutes)
+            place = positions(exchange, pd.DatetimeIndex([last, complete]).to_numpy())
+            behind = int(place[1] - place[0])
+            if behind > 0:
+                if spans[symbol].source not in SOURCES:
+                    remedy = "python -m forecaster import FILE, with the newer sessions"
+                what = f"{symbol} ends on {last.date()}, {behind} sessions behind {exchange}"
+                yield Finding("symbols", "warning", what, remedy)
+
+
+def _gone(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """No watched symbol has been called gone by its source."""
+    last = workspace.store.current("updates", where={"symbol": workspace.watchlist})
+    for symbol in last.loc[last["outcome"] == "gone", "symbol"]:
+        what = f"{symbol} is gone, by the last word of its source"
+        yield Finding("gone", "warning", what, f"python -m forecaster watchlist remove {symbol}")
+
+
+def _gaps(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """No session is missing inside a series."""
+    for symbol, rows in gaps.standing(workspace.store).groupby("symbol"):
+        asked = len(gaps.still_asked_for(rows, moment))
+        what = (
+            f"{symbol}: {len(rows)} sessions missing, first {rows['session'].min():%Y-%m-%d}; "
+            f"{asked} of them are still asked for"
+        )
+        remedy = "nothing to do: updates ask for them for a month" if asked else "import a file that has them"
+        yield Finding("gaps", "warning", what, remedy)
+
+
+def _quarantine(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Nothing waits in quarantine."""
+    for symbol, rows in quarantine.held(workspace.store).groupby("symbol"):
+        what = f"{symbol}: {len(rows)} rows in quarantine, first: {rows['reason'].iloc[0]}"
+        remedy = f"look: python -m forecaster quarantine list {symbol}; if right: quarantine release {symbol}"
+        yield Finding("quarantine", "warning", what, remedy)
+
+
+def _runs(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Each source's last run came to its end."""
+    for row in runs.latest(workspace.store).drop_duplicates("source").to_dict("records"):
+        if row["status"] != runs.DONE:
+            why = row["detail"] or "its process ended without a word, or it is still running"
+            begun = f"{row['started_at']:%Y-%m-%d %H:%M} UTC"
+            what = f"the run from {row['source']} of {begun} is not complete: {why}"
+            yield Finding(
+                "runs", "warning", what, "python -m forecaster update; it goes on where that one ended"
+            )
+
+
+def _clock(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Nothing was recorded later than now: the last word on a fact is the one recorded last."""
+    for name in TABLES:
+        latest = workspace.store.latest(name)
+        if latest is not None and latest > moment + pd.Timedelta(minutes=1):
+            what = f"{name} has rows recorded at {latest:%Y-%m-%d %H:%M} UTC, later than this machine's clock"
+            remedy = "set the clock; until then, what is recorded now does not count as the last word"
+            yield Finding("clock", "fault", what, remedy)
+
+
+def _disk(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """There is room, and the folder can be written."""
+    home = next(folder for folder in [workspace.home, *workspace.home.absolute().parents] if folder.exists())
+    if not os.access(home, os.W_OK):
+        yield Finding(
+            "disk", "fault", f"{home} cannot be written", "mend its permissions, or use another --home"
+        )
+    free = shutil.disk_usage(home).free
+    if free < LITTLE_SPACE:
+        level: Literal["fault", "warning"] = "fault" if free < NO_SPACE else "warning"
+        yield Finding("disk", level, f"{free / 2**20:.0f} MiB free at {home}", "make room")
+
+
+def _described(workspace: Workspace) -> dict[str, Instrument]:
+    rows = workspace.store.current("instruments").drop(columns="fetched_at").to_dict("records")
+    return {row["symbol"]: Instrument(**{str(key): value for key, value in row.items()}) for row in rows}
+
+
+CHECKS: dict[str, Callable[[Workspace, pd.Timestamp], Iterator[Finding]]] = {
+    "disk": _disk,
+    "tables": _tables,
+    "schema": _schema,
+    "instruments": _instruments,
+    "symbols": _watched,
+    "gone": _gone,
+    "gaps": _gaps,
+    "quarantine": _quarantine,
+    "runs": _runs,
+    "clock": _clock,
+}
+"""Name -> what finds out."""
+
+FIRST = ("disk", "tables", "schema")
+"""Checks that read no rows."""

@@ -1,0 +1,199 @@
+"""The doctor finds each kind of damage, done for real, and names its remedy."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import Run
+from deltalake import write_deltalake
+
+from forecaster import doctor
+from forecaster.config import Settings
+from forecaster.doctor import Finding, examine
+from forecaster.ingest import quarantine, update
+from forecaster.ingest.pace import Pace
+from forecaster.instruments import Instrument
+from forecaster.sources import Fetched, Outcome
+from forecaster.store import now
+from forecaster.workspace import Workspace
+
+
+def found(workspace: Workspace, check: str) -> list[Finding]:
+    """Findings of one check; every other is silent about them."""
+    return [finding for finding in examine(workspace) if finding.check == check]
+
+
+def only(workspace: Workspace, check: str) -> Finding:
+    """The one finding there is."""
+    (finding,) = examine(workspace)
+    assert finding.check == check
+    assert finding.remedy
+    return finding
+
+
+class Share:
+    """A source with one share that is up to date as of 2023-09-21."""
+
+    name = "elsewhere"
+    remote = True
+
+    def __init__(self, bars: pd.DataFrame, outcome: Outcome = Outcome.OK) -> None:
+        self.bars, self.outcome = bars, outcome
+
+    def symbols(self) -> tuple[str, ...]:
+        return ()
+
+    def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> Fetched:
+        if self.outcome is not Outcome.OK:
+            return Fetched(symbol, self.outcome, detail="no luck")
+        instrument = Instrument(symbol, symbol, "XNYS", "America/New_York", "USD")
+        return Fetched(symbol, Outcome.OK, self.bars, None, instrument)
+
+
+@pytest.fixture
+def bars(sample_workspace: Workspace) -> pd.DataFrame:
+    rows = sample_workspace.store.current("prices", where={"symbol": ["AAPL"]}).tail(60)
+    return rows[["session", "open", "high", "low", "close", "adj_close", "volume"]].reset_index(drop=True)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "new", Settings(home=tmp_path / "new"))
+
+
+def test_a_sound_workspace_and_an_empty_one(sample_workspace: Workspace, empty: Workspace) -> None:
+    assert examine(sample_workspace) == []
+    assert examine(empty) == []
+    assert not empty.home.exists()
+
+
+@pytest.mark.parametrize("damage", ["no log", "no file", "cut"])
+def test_a_damaged_table(sample_workspace: Workspace, damage: str) -> None:
+    table = sample_workspace.store.folder / "prices"
+    if damage == "no log":
+        shutil.rmtree(table / "_delta_log")
+    else:
+        file = next(table.glob("*.parquet"))
+        data = file.read_bytes()
+        file.unlink()
+        if damage == "cut":
+            file.write_bytes(data[: len(data) // 2])
+    finding = found(sample_workspace, "tables")[0]
+    assert finding.level == "fault"
+    assert str(table) in finding.what
+    assert "backup" in finding.remedy
+
+
+def test_what_is_no_table(sample_workspace: Workspace) -> None:
+    (sample_workspace.store.folder / "notes").mkdir()
+    assert "notes" in only(sample_workspace, "tables").what
+
+
+def test_columns_of_another_version(sample_workspace: Workspace) -> None:
+    folder = sample_workspace.store.folder
+    shutil.rmtree(folder / "gaps", ignore_errors=True)
+    rows = pd.DataFrame({"symbol": ["AAPL"], "session": [pd.Timestamp("2023-01-03").date()], "colour": "red"})
+    rows["found_at"] = now()
+    write_deltalake(str(folder / "gaps"), rows.assign(found_at=rows["found_at"].dt.as_unit("us")))
+    shutil.rmtree(folder / "updates")
+    rows = pd.DataFrame({"symbol": ["AAPL"], "source": "sample", "outcome": "ok", "rows": 5, "detail": ""})
+    rows["recorded_at"] = now()
+    write_deltalake(str(folder / "updates"), rows.assign(recorded_at=rows["recorded_at"].dt.as_unit("us")))
+    said = [finding.what for finding in found(sample_workspace, "schema")]
+    assert any("does not know: colour" in words for words in said)
+    assert any("without change, started_at" in words for words in said)
+
+
+def test_a_column_of_another_type(sample_workspace: Workspace) -> None:
+    folder = sample_workspace.store.folder
+    shutil.rmtree(folder / "gaps", ignore_errors=True)
+    rows = pd.DataFrame({"symbol": ["AAPL"], "session": ["2023-01-03"], "found_at": [now()]})
+    write_deltalake(str(folder / "gaps"), rows.assign(found_at=rows["found_at"].dt.as_unit("us")))
+    finding = found(sample_workspace, "schema")[0]
+    assert (finding.level, finding.what[:12]) == ("fault", "gaps.session")
+
+
+def test_prices_without_an_exchange(sample_workspace: Workspace) -> None:
+    shutil.rmtree(sample_workspace.store.folder / "instruments")
+    finding = found(sample_workspace, "instruments")[0]
+    assert finding.level == "fault"
+    assert finding.remedy == "python -m forecaster update AAPL NFLX NVDA"
+    sample_workspace.update(["AAPL", "NFLX", "NVDA"])
+    assert examine(sample_workspace) == []
+
+
+def test_a_watched_symbol_without_prices(sample_workspace: Workspace) -> None:
+    sample_workspace.watch(["MSFT"])
+    assert "MSFT is watched and has no prices" in only(sample_workspace, "symbols").what
+
+
+def test_a_symbol_that_fell_behind(empty: Workspace, bars: pd.DataFrame) -> None:
+    empty.update(["AAA"], Share(bars))
+    moment = pd.Timestamp("2023-09-25 20:15", tz="UTC")
+    early = [finding for finding in examine(empty, moment) if finding.check == "symbols"]
+    assert [finding.what for finding in early] == ["AAA ends on 2023-09-21, 1 sessions behind XNYS"]
+    late = [finding.what for finding in examine(empty, moment + pd.Timedelta(minutes=30))]
+    assert "AAA ends on 2023-09-21, 2 sessions behind XNYS" in late
+
+
+def test_a_symbol_that_is_gone(empty: Workspace, bars: pd.DataFrame) -> None:
+    empty.update(["AAA"], Share(bars))
+    empty.update(["AAA"], Share(bars, Outcome.GONE))
+    assert "watchlist remove AAA" in found(empty, "gone")[0].remedy
+
+
+def test_gaps_and_quarantine(empty: Workspace, bars: pd.DataFrame) -> None:
+    spoilt = bars.drop(index=30)
+    spoilt.loc[40, "high"] = spoilt.loc[40, "low"] / 2
+    empty.update(["AAA"], Share(spoilt))
+    (gap,) = found(empty, "gaps")
+    assert f"2 sessions missing, first {bars.loc[30, 'session'].date()}; 2 of them" in gap.what
+    (held,) = found(empty, "quarantine")
+    assert "1 rows in quarantine, first: high below low" in held.what
+    later = now() + pd.Timedelta(days=31)
+    (old,) = [finding for finding in examine(empty, later) if finding.check == "gaps"]
+    assert "0 of them" in old.what
+    assert "import" in old.remedy
+    assert len(quarantine.held(empty.store)) == 1
+
+
+def test_a_run_that_broke_off(empty: Workspace, bars: pd.DataFrame) -> None:
+    update(empty.store, Share(bars, Outcome.RATE_LIMITED), ["AAA"], pace=Pace())
+    (finding,) = found(empty, "runs")
+    assert "is not complete: no luck" in finding.what
+
+
+def test_rows_from_the_future(sample_workspace: Workspace) -> None:
+    earlier = now() - pd.Timedelta(days=2)
+    check = {finding.check for finding in examine(sample_workspace, earlier)}
+    assert check == {"clock"}
+
+
+def test_little_room(sample_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, level in (("LITTLE_SPACE", "warning"), ("NO_SPACE", "fault")):
+        monkeypatch.setattr(doctor, limit, 2**60)
+        finding = only(sample_workspace, "disk")
+        assert (finding.level, finding.remedy) == (level, "make room")
+
+
+def test_a_broken_table_is_told_and_what_needs_it_is_not_asked(sample_workspace: Workspace) -> None:
+    sample_workspace.watch(["MSFT"])
+    log = sample_workspace.store.folder / "watchlist" / "_delta_log"
+    next(log.glob("*.json")).write_text("{")
+    assert {finding.check for finding in examine(sample_workspace)} == {"tables"}
+
+
+def test_on_the_command_line(tmp_path: Path, sample_workspace: Workspace) -> None:
+    run = Run(tmp_path)
+    home = ["--home", sample_workspace.home]
+    assert run("doctor", *home).stdout.startswith("Nothing to mend: disk, tables, schema, ")
+    assert json.loads(run("doctor", "--json", *home).stdout) == []
+    sample_workspace.watch(["MSFT"])
+    assert "MSFT" in run("doctor", *home).stdout
+    shutil.rmtree(sample_workspace.store.folder / "instruments")
+    rows = json.loads(run("doctor", "--json", *home, code=1).stdout)
+    assert {"check", "level", "what", "remedy"} == set(rows[0])
+    assert replace(Finding(**rows[0]), what="").level == "fault"
