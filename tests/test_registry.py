@@ -16,7 +16,6 @@ from forecaster.evaluation.backtest import Backtest
 from forecaster.first_run import quickstart
 from forecaster.models.trained import Model
 from forecaster.sources.sample import SampleSource
-from forecaster.store import now
 from forecaster.workspace import Workspace
 
 
@@ -64,7 +63,7 @@ def test_a_second_quickstart_does_nothing(workspace: Workspace, tiny: Recipe) ->
 def test_a_quickstart_that_was_cut_short_goes_on(tmp_path: Path, tiny: Recipe) -> None:
     """Killed after the first prices, before the watchlist knew of them."""
     workspace = Workspace(tmp_path, Settings(home=tmp_path, source="auto"))
-    ingest.update(workspace.store, SampleSource(), ["AAPL", "NFLX"], now())
+    ingest.update(workspace.store, SampleSource(), ["AAPL", "NFLX"])
     assert not workspace.watchlist
     said: list[str] = []
     summary = quickstart(workspace, tiny.but(cells=("gru",)), say=said.append)
