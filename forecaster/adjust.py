@@ -68,24 +68,26 @@ def with_actions(prices: pd.DataFrame, actions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The rows without ``adj_close``, and two columns more: ``split``, new shares per old one
-        since the symbol's bar before, and ``dividend``, paid per share on the scale of this row. A
-        row depends on itself and the one before it only.
+        The rows without ``adj_close`` and ``tells_actions``, and two columns more: ``split``, new
+        shares per old one since the symbol's bar before, and ``dividend``, paid per share on the
+        scale of this row. A row depends on itself and the one before it only.
 
     Notes
     -----
-    Of a symbol without any action, earlier or later, ``adj_close`` as delivered tells the dividends.
+    Of a symbol whose source tells no actions, ``adj_close`` as delivered tells the dividends.
     """
     real = actions[actions["value"] != 0]
     known: dict[Any, pd.DataFrame] = dict(iter(real.groupby("symbol")))
+    told = prices["tells_actions"].fillna(False).to_numpy(dtype=bool)
     splits, dividends = np.ones(len(prices)), np.zeros(len(prices))
     for symbol, places in prices.groupby("symbol", sort=False).indices.items():
         rows = prices.iloc[places]
-        if symbol in known:
-            splits[places], dividends[places] = _between(rows["session"].to_numpy(), known[symbol])
+        if told[places[0]]:
+            mine = known.get(symbol, real[:0])
+            splits[places], dividends[places] = _between(rows["session"].to_numpy(), mine)
         else:
             dividends[places] = _implied(rows["close"].to_numpy(), rows["adj_close"].to_numpy())
-    return prices.drop(columns="adj_close").assign(split=splits, dividend=dividends)
+    return prices.drop(columns=["adj_close", "tells_actions"]).assign(split=splits, dividend=dividends)
 
 
 def _between(sessions: np.ndarray, actions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

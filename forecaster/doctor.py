@@ -20,6 +20,8 @@ from forecaster.store import now
 from forecaster.tables import TABLES, Table
 from forecaster.workspace import Workspace
 
+ALL_ANEW = "python -m forecaster update --replace"
+
 LITTLE_SPACE, NO_SPACE = 2**30, 2**27
 """Free bytes below which the disk is worth a warning; below which the next update may fail."""
 
@@ -156,7 +158,11 @@ def _gaps(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
             f"{symbol}: {len(rows)} sessions missing, first {rows['session'].min():%Y-%m-%d}; "
             f"{asked} of them are still asked for"
         )
-        remedy = "nothing to do: updates ask for them for a month" if asked else "import a file that has them"
+        remedy = (
+            "nothing to do: updates ask for them for a month"
+            if asked
+            else f"ask once more: {ALL_ANEW} {symbol}"
+        )
         yield Finding("gaps", "warning", what, remedy)
 
 
@@ -164,7 +170,9 @@ def _quarantine(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]
     """Nothing waits in quarantine."""
     for symbol, rows in quarantine.held(workspace.store).groupby("symbol"):
         what = f"{symbol}: {len(rows)} rows in quarantine, first: {rows['reason'].iloc[0]}"
-        remedy = f"look: python -m forecaster quarantine list {symbol}; if right: quarantine release {symbol}"
+        look = f"look: python -m forecaster quarantine list {symbol}"
+        factor = symbol not in workspace.store.spans()
+        remedy = f"{look}; {'it is asked for again' if factor else f'if right: quarantine release {symbol}'}"
         yield Finding("quarantine", "warning", what, remedy)
 
 
@@ -176,7 +184,7 @@ def _runs(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
             begun = f"{row['started_at']:%Y-%m-%d %H:%M} UTC"
             what = f"the run from {row['source']} of {begun} is not complete: {why}"
             yield Finding(
-                "runs", "warning", what, "python -m forecaster update; it goes on where that one ended"
+                "runs", "warning", what, "give the same command again; it goes on where that one ended"
             )
 
 

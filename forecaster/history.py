@@ -144,8 +144,7 @@ def read_history(
             if day is not None and set(missing) <= set(stored):
                 raise DataError(f"{', '.join(missing)}: no prices up to {day.date()}; choose a later session")
             raise UnknownSymbol(_not_stored(missing, stored))
-    # Also later ones, which change no row: they tell that the source of a symbol reports actions.
-    actions = store.current("actions", where=where, recorded_by=recorded_by)
+    actions = store.current("actions", where=where, until=day, recorded_by=recorded_by)
     factors = store.current("factors", recorded_by=recorded_by)
     described = (
         store.current("instruments", recorded_by=recorded_by).drop(columns="fetched_at").to_dict("records")

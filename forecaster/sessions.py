@@ -83,6 +83,7 @@ def last_complete(exchange: str, now: pd.Timestamp, delay_minutes: int) -> pd.Ti
     """Return the last session whose close lies at least `delay_minutes` before `now` (UTC)."""
     moments = calendar(exchange).closes.to_numpy(dtype="datetime64[ns]")
     limit = now.tz_convert("UTC").tz_localize(None) - pd.Timedelta(minutes=delay_minutes)
-    return pd.Timestamp(
-        all_sessions(exchange)[np.searchsorted(moments, limit.to_datetime64(), side="right") - 1]
-    )
+    complete = int(np.searchsorted(moments, limit.to_datetime64(), side="right"))
+    if complete == 0:
+        raise UsageError(f"{now} lies before the calendar of {exchange} begins; is the clock right?")
+    return pd.Timestamp(all_sessions(exchange)[complete - 1])

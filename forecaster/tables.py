@@ -64,6 +64,7 @@ _TABLES = (
         _schema(
             symbol=_TEXT, session=_DAY, open=_NUMBER, high=_NUMBER, low=_NUMBER, close=_NUMBER,
             adj_close=_NUMBER, volume=_NUMBER, currency=_TEXT, source=_TEXT, fetched_at=INSTANT,
+            tells_actions=arrow.bool_(),
         ),
         ("symbol", "session"),
         "fetched_at",
@@ -97,6 +98,7 @@ _TABLES = (
         _schema(
             symbol=_TEXT, session=_DAY, open=_NUMBER, high=_NUMBER, low=_NUMBER, close=_NUMBER,
             adj_close=_NUMBER, volume=_NUMBER, source=_TEXT, reason=_TEXT, fetched_at=INSTANT, status=_TEXT,
+            tells_actions=arrow.bool_(),
         ),
         ("symbol", "session"),
         "fetched_at",

@@ -115,6 +115,7 @@ class Workspace:
         columns: Mapping[str, str] | None = None,
         exchange: str = "XNYS",
         currency: str | None = None,
+        replace: bool = False,
     ) -> pd.DataFrame:
         """Take prices from a CSV or Parquet file, or from a folder of them.
 
@@ -126,7 +127,7 @@ class Workspace:
             Naming file, row and column.
         """
         files = FilesSource(Path(path), columns, exchange, currency)
-        return self.update(files.symbols(), files)
+        return self.update(files.symbols(), files, replace=replace)
 
     def quarantined(self, symbols: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows that stand in quarantine, with the reasons."""

@@ -78,7 +78,7 @@ def text(row: int) -> str:
 def price_rows(share: StubSymbol) -> pd.DataFrame:
     """Rows of the prices table."""
     bars = share.as_traded().assign(adj_close=share.quoted()["adj_close"])
-    return bars.rename_axis("session").reset_index().assign(symbol=share.symbol)
+    return bars.rename_axis("session").reset_index().assign(symbol=share.symbol, tells_actions=True)
 
 
 def action_rows(share: StubSymbol) -> pd.DataFrame:
@@ -231,7 +231,7 @@ def test_an_action_after_the_last_bar_waits() -> None:
 def test_without_actions_the_delivered_adjustment_counts(share: Share) -> None:
     """A file is adjusted for splits, and tells dividends by its adjusted closes only."""
     shown = share.quoted()
-    rows = shown.rename_axis("session").reset_index().assign(symbol="AAA")
+    rows = shown.rename_axis("session").reset_index().assign(symbol="AAA", tells_actions=False)
     none = action_rows(share).iloc[:0]
     got = adjusted(with_actions(rows, none)).set_index("session")
     np.testing.assert_array_equal(got[OHLC], shown[OHLC])

@@ -295,7 +295,7 @@ def test_what_comes_later_changes_no_judgement(
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1), st.integers(6, len(DAYS) - 2), st.floats(JUMP * 1.3, 1e4), st.booleans())
+@given(st.integers(0, 2**32 - 1), st.integers(6, len(DAYS) - 2), st.floats(JUMP * 4, 1e4), st.booleans())
 def test_every_leap_across_the_limit_is_noticed(seed: int, row: int, factor: float, is_up: bool) -> None:
     lively = np.exp(np.cumsum(np.random.default_rng(seed).normal(0, 0.02, len(DAYS))))
     one, more = lively.copy(), lively.copy()

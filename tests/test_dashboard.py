@@ -181,7 +181,9 @@ def test_old_prices_and_an_older_forecast_are_said_with_their_remedies(monkeypat
     store = trained_workspace.store
     bars = trained_workspace.history(symbols=["AAPL"]).prices
     later = bars.tail(1).assign(session=next_sessions("XNAS", bars["session"].max(), 1))
-    store.append("prices", pd.concat([bars, later]).assign(source="files", fetched_at=now()))
+    store.append(
+        "prices", pd.concat([bars, later]).assign(source="files", fetched_at=now(), tells_actions=False)
+    )
     app = show(monkeypatch, trained_workspace.home, symbol="AAPL")
     behind, old = (one.value for one in app.warning)
     assert "sessions behind the exchange" in behind
@@ -195,7 +197,9 @@ def test_old_prices_and_an_older_forecast_are_said_with_their_remedies(monkeypat
 
 def test_prices_of_the_last_complete_session_are_not_called_old(monkeypatch, trained_workspace):
     bars = trained_workspace.history(symbols=["AAPL"]).prices
-    trained_workspace.store.append("prices", bars.assign(source="files", fetched_at=now()))
+    trained_workspace.store.append(
+        "prices", bars.assign(source="files", fetched_at=now(), tells_actions=False)
+    )
     day = pd.Timestamp("2023-09-22 15:00", tz="UTC")
     monkeypatch.setattr("forecaster.dashboard.forecast.now", lambda: day)
     assert not show(monkeypatch, trained_workspace.home, symbol="AAPL").warning

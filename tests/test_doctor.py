@@ -156,7 +156,7 @@ def test_gaps_and_quarantine(empty: Workspace, bars: pd.DataFrame) -> None:
     later = now() + pd.Timedelta(days=31)
     (old,) = [finding for finding in examine(empty, later) if finding.check == "gaps"]
     assert "0 of them" in old.what
-    assert "import" in old.remedy
+    assert "update --replace AAA" in old.remedy
     assert len(quarantine.held(empty.store)) == 1
 
 

@@ -159,7 +159,7 @@ def test_a_half_applied_split_spoils_nothing(
     share.edit = edited("all", DAYS[slice(*forgotten)], 4.0)
     report = live.bring(share, DAYS[42])
     # Where the latest sessions fit, news is taken; the forgotten ones are held.
-    fits = forgotten[1] < 40
+    fits = forgotten[1] < 41
     assert report[["outcome", "rows"]].tolist() == (["ok", 2] if fits else ["invalid", 0])
     first = max(forgotten[0], 40 - OVERLAP + 1)
     assert {("AAA", text(day)) for day in DAYS[first : forgotten[1]]} <= set(live.quarantined())

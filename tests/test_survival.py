@@ -392,7 +392,13 @@ def day_by_day(store: Store, days: int) -> None:
         moment = NOON + pd.Timedelta(days=day)
         written = [session, session - pd.offsets.BDay()] if day % 10 == 9 else [session]
         row = dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), 1.0 + day)
-        row |= {"symbol": "AAA", "currency": "USD", "source": "test", "fetched_at": moment}
+        row |= {
+            "symbol": "AAA",
+            "currency": "USD",
+            "source": "test",
+            "fetched_at": moment,
+            "tells_actions": True,
+        }
         store.append("prices", pd.DataFrame([row | {"session": one} for one in written]))
 
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 LONG = 40
 """Symbols up to which a table shows them all."""
 
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Bring all anew; where it differs, take it for what is stored.")
+]
+
 watchlist = typer.Typer(help="Symbols that are kept up to date and forecast.")
 quarantine = typer.Typer(help="Rows that were refused, with the reasons.")
 
@@ -41,10 +45,7 @@ def update(
             help="yahoo, tiingo or sample (default: where the stored prices come from).", show_default=False
         ),
     ] = None,
-    replace: Annotated[
-        bool,
-        typer.Option("--replace", help="Fetch all anew; where it differs, take it for what is stored."),
-    ] = False,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Fetch prices and append what is new; safe to repeat, and goes on after a stop."""
@@ -68,6 +69,7 @@ def import_file(
         str | None,
         typer.Option(help="Of the prices (default: USD in New York, else blank).", show_default=False),
     ] = None,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Take prices from a file, whole or not at all."""
@@ -77,7 +79,7 @@ def import_file(
         if not found:
             raise UsageError(f"--columns: expected our=theirs, got {pair!r}")
         mapping[ours.strip()] = theirs.strip()
-    _report_outcomes(open_workspace(home).import_file(file, mapping, exchange, currency), as_json)
+    _report_outcomes(open_workspace(home).import_file(file, mapping, exchange, currency, replace), as_json)
 
 
 @watchlist.command("list")
@@ -169,7 +171,7 @@ def _report_outcomes(outcomes: "pd.DataFrame", as_json: bool) -> None:
     if limited.any():
         raise RateLimited(
             f"{outcomes.loc[limited, 'detail'].iloc[0]}: {limited.sum()} of {len(outcomes)} symbols are "
-            f"left; try again later, the next update goes on with them"
+            f"left; give the same command later, it goes on with them"
         )
     if not failed.any():
         return

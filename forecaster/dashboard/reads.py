@@ -44,7 +44,7 @@ def forecasts(symbol: str) -> pd.DataFrame:
 
 def history(symbol: str) -> History:
     """Return a symbol's bars."""
-    return _history(*_here("prices", "instruments"), symbol)
+    return _history(*_here("prices", "actions", "factors", "instruments"), symbol)
 
 
 def scores(version: str) -> pd.DataFrame:

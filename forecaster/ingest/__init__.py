@@ -153,6 +153,7 @@ def update_factors(
         sifted = sift(pace.fetch(source, symbol, start), NOTHING, start, asked_at, delay_minutes)
         sifted = replace(sifted, change=None, missing=sifted.missing[:0])
         rows, moment = 0, clock()
+        _set_aside(store, source.name, [sifted], moment)
         if len(sifted.prices):
             known = closes(sifted.instruments["exchange"].iloc[0], sifted.prices["session"].to_numpy())
             values = pd.DataFrame(
@@ -213,8 +214,9 @@ def _plan(
 
 
 def _is_current(instrument: Instrument, then: pd.Timestamp, moment: pd.Timestamp, delay: int) -> bool:
-    """Tell whether no session has become final since."""
-    return last_complete(instrument.exchange, then, delay) == last_complete(
+    """Tell whether no session has become final since a symbol was asked for that was stored then."""
+    asked = then - pd.Timedelta(seconds=10 * LONGEST_WAIT)
+    return last_complete(instrument.exchange, asked, delay) == last_complete(
         instrument.exchange, moment, delay
     )
 
@@ -236,7 +238,8 @@ def _gone(store: Store, symbols: Sequence[str]) -> dict[str, str]:
         said = (some["outcome"] == Outcome.GONE).to_numpy()
         lately = some[np.flip(np.cumprod(np.flip(said))).astype(bool)]
         days = lately["recorded_at"].dt.date.nunique()
-        if days >= GONE_AFTER_DAYS:
+        lasting = lately["recorded_at"].max() - lately["recorded_at"].min()
+        if days >= GONE_AFTER_DAYS and lasting > pd.Timedelta(days=GONE_AFTER_DAYS - 2):
             found[symbol] = (
                 f"gone by {lately['source'].iloc[0]}'s word on {days} days, last "
                 f"{lately['recorded_at'].iloc[-1].date()}; not asked any more unless named. "
@@ -265,7 +268,7 @@ def _batches(
         except SourceError:
             yield waiting
             raise
-        advance(f"{symbol} {waiting[-1][0].outcome}")
+        advance(symbol)
         if len(waiting) >= batch or time.monotonic() - since > LONGEST_WAIT:
             yield waiting
             waiting, since = [], time.monotonic()
@@ -320,13 +323,21 @@ def _write(
         columns = ["name", "exchange", "timezone", "currency", "type"]
         described = _changed(store, "instruments", where, instruments, columns)
         store.append("instruments", described.assign(fetched_at=moment))
-    # Actions before prices, and what happened to a bar before the word that its symbol is done:
-    # whoever reads in between, or goes on after a process was killed in between, finds it whole.
+    # Prices come after all that explains them, and the word that a symbol is done comes last: whoever
+    # reads in between, or goes on after a process was killed in between, finds it whole.
     new_actions = _changed(store, "actions", where, actions, ["value"])
     store.append("actions", new_actions.assign(fetched_at=moment))
+    _set_aside(store, source, sifted, moment)
     store.append("prices", prices.assign(source=source, fetched_at=moment))
     appended = {one.symbol: len(one.prices) for one in sifted}
     return _account(store, source, sifted, appended, started_at, moment)
+
+
+def _set_aside(store: Store, source: str, sifted: list[Sifted], moment: pd.Timestamp) -> None:
+    """Write down the refused rows and the missing sessions."""
+    refused = _together([one.refused for one in sifted])
+    quarantine.keep(store, refused, {one.symbol: one.judged for one in sifted}, source, moment)
+    gaps.note(store, {one.symbol: one.missing for one in sifted if len(one.missing)}, moment)
 
 
 def _account(
@@ -337,10 +348,7 @@ def _account(
     started_at: pd.Timestamp,
     moment: pd.Timestamp,
 ) -> pd.DataFrame:
-    """Write down the refused rows, the missing sessions and how each fetch ended."""
-    refused = _together([one.refused for one in sifted])
-    quarantine.keep(store, refused, {one.symbol: one.judged for one in sifted}, source, moment)
-    gaps.note(store, {one.symbol: one.missing for one in sifted if len(one.missing)}, moment)
+    """Write down how each fetch ended."""
     report = pd.DataFrame(
         {
             "symbol": [one.symbol for one in sifted],

@@ -39,8 +39,9 @@ class Overlap:
     ----------
     change : Change
     fits : bool
-        Whether the latest settled session is the same in both. If not, the reply may be on another
-        scale or about another company, and none of its bars can be taken.
+        Whether both are on one footing. If the latest two common sessions lie far apart, or differ
+        along with most others, the reply may be on another scale or about another company, and none
+        of its bars can be taken.
     fresh : DatetimeIndex
         Delivered sessions to be stored: new ones, and stored ones whose last word has now come.
     revised, vanished : Series of str
@@ -58,7 +59,11 @@ class Overlap:
 
 
 def compare(
-    held: pd.DataFrame, delivered: pd.DataFrame, held_actions: pd.DataFrame, actions: pd.DataFrame
+    held: pd.DataFrame,
+    delivered: pd.DataFrame,
+    held_actions: pd.DataFrame,
+    actions: pd.DataFrame,
+    last: pd.Timestamp | None,
 ) -> Overlap:
     """Compare bars as traded, and actions, of the sessions that a reply covers.
 
@@ -68,6 +73,8 @@ def compare(
         Index session, ascending; columns open, high, low, close, adj_close, volume.
     held_actions, actions : DataFrame
         session, kind, value.
+    last : Timestamp or None
+        Last session that is stored.
 
     Notes
     -----
@@ -80,10 +87,11 @@ def compare(
     old, new = held.loc[both], delivered.loc[both]
     differs = pd.Series(~_close(new[OHLC], old[OHLC]).all(axis=1), index=both)
     volume_differs = ~_close(new["volume"], old["volume"])
-    is_last = both == held.index.max()
-    settles = is_last & _close(new[OHLC], old[OHLC], SETTLES_WITHIN).all(axis=1)
-    settled = differs[~is_last]
-    fits = held.empty or (len(both) > 0 and (settled.empty or not settled.iloc[-1]))
+    far = np.any(~_close(new[OHLC], old[OHLC], SETTLES_WITHIN), axis=1)
+    is_last = both == last
+    settles = is_last & ~far
+    elsewhere = np.all(far[-2:]) or (differs.tail(2).all() and differs.mean() > 1 / 2)
+    fits = held.empty or (len(both) > 0 and not elsewhere)
     revised = differs & ~settles if fits else differs
     # A volume of 0 is how a lost one arrives.
     counted_again = volume_differs & (new["volume"] > 0) & ~differs

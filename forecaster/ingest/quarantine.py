@@ -50,7 +50,10 @@ def keep(
     key = ["symbol", "session"]
     if len(refused):
         refused = refused.drop_duplicates(key, keep="last")
-        before = refused[key].merge(standing[[*key, "reason"]], on=key, how="left")["reason"]
+        known = store.current("quarantine", where={"symbol": list(judged)})
+        # What a person has released is not held again for the same reason.
+        known = known[known["status"].fillna(HELD) != RESOLVED]
+        before = refused[key].merge(known[[*key, "reason"]], on=key, how="left")["reason"]
         new = refused[before.to_numpy() != refused["reason"].to_numpy()]
         store.append("quarantine", new.assign(source=source, fetched_at=moment, status=HELD))
     again = standing[key].merge(refused, on=key, how="left")["reason"].notna() if len(refused) else False
@@ -95,14 +98,14 @@ def release(
     for row in rows[~usable | instrument.empty].head(1).itertuples():
         raise DataError(
             f"{symbol} {row.session.date()} cannot be released: {row.reason}. It is asked for again with "
-            f"each update for a month; or import a file that has the session"
+            f"each update for a month"
         )
     key = ["symbol", "session"]
     stored = store.current("prices", where={"symbol": [symbol], "session": rows["session"].dt.date})
     before = rows[key].merge(stored[[*key, *NUMBERS]], on=key, how="left")[NUMBERS].to_numpy(dtype=float)
     new = rows[(before != values).any(axis=1)]
     currency = instrument["currency"].iloc[0]
-    prices = new[[*key, *NUMBERS, "source"]].assign(currency=currency, fetched_at=moment)
+    prices = new[[*key, *NUMBERS, "source", "tells_actions"]].assign(currency=currency, fetched_at=moment)
     store.append("prices", prices)
     store.append("quarantine", rows.assign(fetched_at=moment, status=RELEASED))
     return rows

@@ -9,8 +9,11 @@ from forecaster.ingest.checks import NUMBERS, malformed, suspicious
 from forecaster.ingest.overlap import Change, Overlap, compare
 from forecaster.ingest.unreported import NO_ACTIONS, compare_unreported, continued
 from forecaster.instruments import Instrument
-from forecaster.sessions import all_sessions, last_complete
+from forecaster.sessions import all_sessions, last_complete, positions
 from forecaster.sources import Fetched, Outcome
+
+A_WEEK = 5
+"""Sessions that a symbol may get nothing of before its update counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ def sift(
         return Sifted(symbol, fetched.outcome, detail=fetched.detail)
     if instrument is None:
         return Sifted(symbol, Outcome.INVALID, detail="its exchange is not known; fetch all of it anew")
-    if moved := _in_another_currency(held.instrument, instrument):
+    if moved := _moved(held, instrument):
         return Sifted(symbol, Outcome.INVALID, detail=moved)
+    tells = fetched.actions is not None
     if fetched.actions is not None:
         # An empty frame may come without types.
         fetched = replace(fetched, actions=fetched.actions.astype(NO_ACTIONS.dtypes.to_dict()))
@@ -111,10 +115,16 @@ def sift(
     if sound.empty:
         said = _quarantined(bad) or "no bar of a finished session among the rows delivered"
         return Sifted(
-            symbol, Outcome.INVALID, detail="; ".join([*notes, said]), refused=bad.assign(symbol=symbol)
+            symbol,
+            Outcome.INVALID,
+            detail="; ".join([*notes, said]),
+            refused=bad.assign(symbol=symbol, tells_actions=tells),
         )
+    if in_place and len(held.bars) and not held.bars.index.isin(sound.index).any():
+        said = "no stored session is among those delivered: another company? Bring it into another --home"
+        return Sifted(symbol, Outcome.INVALID, detail=said)
     overlap, sound, stored = _overlap(fetched, held, sound, start, in_place)
-    trusted = stored[stored.index.isin(sound.index)] if in_place else stored
+    trusted = stored[stored.index.isin(sound.index)] if in_place else held.bars
     doubts = (
         suspicious(sound, trusted, overlap.fresh, fetched.actions) if overlap.fits else pd.Series(dtype=str)
     )
@@ -131,8 +141,14 @@ def sift(
         "; ".join(notes),
         pd.DataFrame([asdict(instrument) | {"symbol": symbol}]),
         (actions if overlap.fits else actions[:0]).assign(symbol=symbol),
-        sound.loc[taken].reset_index().assign(symbol=symbol, currency=instrument.currency),
-        refused.assign(symbol=symbol),
+        sound.loc[taken]
+        .reset_index()
+        .assign(
+            symbol=symbol,
+            currency=instrument.currency,
+            tells_actions=tells,
+        ),
+        refused.assign(symbol=symbol, tells_actions=tells),
         sound.index.union(stored.index),
         missing,
     )
@@ -147,10 +163,10 @@ def _overlap(
         whole = held.last is not None and sound.index[0] <= held.first and sound.index[-1] >= held.last
         sound = continued(held.bars, sound)
         stored = stored[stored.index <= sound.index[-1]]
-        overlap = compare_unreported(stored, sound, whole)
+        overlap = compare_unreported(stored, sound, held.last, whole)
     else:
         actions = held.actions[held.actions["session"] >= (start or sound.index[0])]
-        overlap = compare(stored, sound, actions, fetched.actions)
+        overlap = compare(stored, sound, actions, fetched.actions, held.last)
     if in_place:
         fresh = overlap.fresh.union(overlap.revised.index)
         overlap = replace(overlap, fits=True, fresh=fresh, revised=overlap.revised.iloc[:0])
@@ -161,13 +177,22 @@ def _by_session(bars: pd.DataFrame) -> pd.DataFrame:
     return bars.set_index("session")[NUMBERS].astype(float).sort_index()
 
 
-def _in_another_currency(before: Instrument | None, now: Instrument) -> str:
-    if before is None or before.currency == now.currency:
+def _moved(held: Held, now: Instrument) -> str:
+    """Say what keeps bars of a symbol from going on: another currency, or an exchange with other sessions."""
+    before = held.instrument
+    if before is None:
         return ""
-    return (
-        f"stored in {before.currency or 'an unnamed currency'}, delivered in "
-        f"{now.currency or 'an unnamed one'}; bring it into another --home"
-    )
+    if before.currency != now.currency:
+        return (
+            f"stored in {before.currency or 'an unnamed currency'}, delivered in "
+            f"{now.currency or 'an unnamed one'}; bring it into another --home"
+        )
+    if (positions(now.exchange, held.bars.index.to_numpy()) < 0).any():
+        return (
+            f"stored with the sessions of {before.exchange}, delivered with those of {now.exchange}; "
+            f"bring it into another --home"
+        )
+    return ""
 
 
 def _refused(
@@ -220,7 +245,8 @@ def _words(
     if not overlap.fits:
         said.append(
             f"what is delivered does not continue what is stored ({refused['reason'].iloc[-1]}); nothing "
-            f"taken. If the source is right: python -m forecaster update {symbol} --replace"
+            f"taken. If the source is right: python -m forecaster update {symbol} --replace (a file: import "
+            f"FILE --replace)"
         )
         return Outcome.INVALID, said
     if overlap.change is not Change.NEW:
@@ -231,7 +257,9 @@ def _words(
         said.append(words)
     if len(missing):
         said.append(f"{_count(len(missing), 'session')} missing, first {missing[0].date()}")
-    refused_all = len(refused) and taken.empty and overlap.change is Change.NEW
+    # One late bar in quarantine is no failure; a symbol that gets nothing any more is one.
+    some = 0 if overlap.change is Change.NEW else A_WEEK
+    refused_all = taken.empty and len(overlap.fresh) > some
     return (Outcome.INVALID if refused_all else Outcome.OK), said
 
 

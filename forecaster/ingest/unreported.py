@@ -24,19 +24,26 @@ def continued(held: pd.DataFrame, delivered: pd.DataFrame) -> pd.DataFrame:
     """Bring delivered adjusted closes to the base of the stored ones.
 
     Only their ratios mean anything. They are made to agree at the first session that both have, or
-    else, no dividend being known, across the step from the last stored one.
+    else, no dividend being known, across the step from or to the nearest stored one.
     """
     both = held.index.intersection(delivered.index)
-    anchor = both[:1] if len(both) else held.index[held.index < delivered.index[0]][-1:]
-    if anchor.empty:
+    before = held.index[held.index < delivered.index[0]]
+    if len(both):
+        theirs = ours = both[0]
+    elif len(before):
+        theirs, ours = delivered.index[0], before[-1]
+    elif len(held):
+        theirs, ours = delivered.index[-1], held.index[0]
+    else:
         return delivered
-    was = held.loc[anchor[0]]
-    came = delivered.loc[both[0] if len(both) else delivered.index[0]]
+    was, came = held.loc[ours], delivered.loc[theirs]
     base = (was["adj_close"] / was["close"]) / (came["adj_close"] / came["close"])
     return delivered.assign(adj_close=delivered["adj_close"] * base)
 
 
-def compare_unreported(held: pd.DataFrame, delivered: pd.DataFrame, whole: bool) -> Overlap:
+def compare_unreported(
+    held: pd.DataFrame, delivered: pd.DataFrame, last: pd.Timestamp | None, whole: bool
+) -> Overlap:
     """Compare as `overlap.compare` does, and tell another scale or adjustment from a revision.
 
     Parameters
@@ -44,7 +51,7 @@ def compare_unreported(held: pd.DataFrame, delivered: pd.DataFrame, whole: bool)
     whole : bool
         Whether the delivery covers all that is stored. Only then may it bring another scale.
     """
-    overlap = compare(held, delivered, NO_ACTIONS, NO_ACTIONS)
+    overlap = compare(held, delivered, NO_ACTIONS, NO_ACTIONS, last)
     both = held.index.intersection(delivered.index)
     old, new = held.loc[both].astype(float), delivered.loc[both].astype(float)
     scale = new["close"] / old["close"]

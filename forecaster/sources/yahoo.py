@@ -29,6 +29,9 @@ _BARS = {
     "Volume": "volume",
 }
 _ACTIONS = {"Dividends": "dividend", "Stock Splits": "split"}
+HUNDREDTHS = ("GBp", "GBX", "ZAc", "ILA")
+"""Currencies of prices in hundredths of what dividends may be told in."""
+
 _GONE = ("no data found", "delisted")
 _NO_ROWS = "data doesn't exist"
 _DETAIL_LENGTH = 200
@@ -129,7 +132,26 @@ class YahooSource:
         if bars.empty:
             raise DataError(f"{symbol}: no usable row from {start.date()} on")
         # Yahoo adjusts prices and dividends for every split up to now, and tells all of those.
-        return Fetched(symbol, Outcome.OK, *as_traded(bars, _actions(history)), instrument)
+        actions = _actions(history)
+        if instrument.currency in HUNDREDTHS:
+            actions = _in_hundredths(actions, bars)
+        return Fetched(symbol, Outcome.OK, *as_traded(bars, actions), instrument)
+
+
+def _in_hundredths(actions: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
+    """Bring dividends told in pounds to the pence of the prices, where the adjusted closes say so."""
+    closes = bars.dropna(subset=["close", "adj_close"]).set_index("session").sort_index()
+    values = actions["value"].tolist()
+    for place, action in enumerate(actions.to_dict("records")):
+        before = closes[closes.index < action["session"]].tail(1)
+        after = closes[closes.index >= action["session"]].head(1)
+        if action["kind"] == "dividend" and len(before) and len(after):
+            close = before["close"].item()
+            step = before["adj_close"].item() / close / (after["adj_close"].item() / after["close"].item())
+            told, meant = (1 - times * action["value"] / close for times in (1, 100))
+            if abs(step - meant) < abs(step - told):
+                values[place] = 100 * action["value"]
+    return actions.assign(value=values)
 
 
 @cache
