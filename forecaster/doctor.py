@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from forecaster.ingest import gaps, quarantine, runs
-from forecaster.instruments import Instrument
+from forecaster.instruments import Instrument, described
 from forecaster.sessions import last_complete, positions
 from forecaster.sources import SOURCES
 from forecaster.store import now
@@ -116,7 +116,7 @@ def _differences(spec: Table, stored: arrow.Schema) -> Iterator[Finding]:
 
 def _instruments(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Whatever has prices has an exchange."""
-    bare = sorted(set(workspace.store.spans()) - set(_described(workspace)))
+    bare = sorted(set(workspace.store.spans()) - set(_instruments_of(workspace)))
     if bare:
         what = f"prices without a row in the instruments table: {', '.join(bare)}"
         yield Finding("instruments", "fault", what, f"python -m forecaster update {' '.join(bare)}")
@@ -124,14 +124,14 @@ def _instruments(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding
 
 def _watched(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Watched symbols are stored and reach up to their exchange's last complete session."""
-    spans, described = workspace.store.spans(), _described(workspace)
+    spans, known = workspace.store.spans(), _instruments_of(workspace)
     for symbol in workspace.watchlist:
         remedy = f"python -m forecaster update {symbol}"
         if symbol not in spans:
             left = f"{remedy}, or: python -m forecaster watchlist remove {symbol}"
             yield Finding("symbols", "warning", f"{symbol} is watched and has no prices", left)
-        elif symbol in described and spans[symbol].source != "sample":
-            exchange, last = described[symbol].exchange, spans[symbol].last
+        elif symbol in known and spans[symbol].source != "sample":
+            exchange, last = known[symbol].exchange, spans[symbol].last
             complete = last_complete(exchange, moment, workspace.settings.bar_delay_minutes)
             place = positions(exchange, pd.DatetimeIndex([last, complete]).to_numpy())
             behind = int(place[1] - place[0])
@@ -211,9 +211,8 @@ def _disk(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
         yield Finding("disk", level, f"{free / 2**20:.0f} MiB free at {home}", "make room")
 
 
-def _described(workspace: Workspace) -> dict[str, Instrument]:
-    rows = workspace.store.current("instruments").drop(columns="fetched_at").to_dict("records")
-    return {row["symbol"]: Instrument(**{str(key): value for key, value in row.items()}) for row in rows}
+def _instruments_of(workspace: Workspace) -> dict[str, Instrument]:
+    return described(workspace.store.current("instruments"))
 
 
 CHECKS: dict[str, Callable[[Workspace, pd.Timestamp], Iterator[Finding]]] = {

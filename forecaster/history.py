@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecaster.adjust import adjusted, with_actions
 from forecaster.errors import DataError, UnknownSymbol, UsageError
-from forecaster.instruments import Instrument
+from forecaster.instruments import Instrument, described
 from forecaster.sessions import closes
 from forecaster.store import Store
 
@@ -146,12 +146,7 @@ def read_history(
             raise UnknownSymbol(_not_stored(missing, stored))
     actions = store.current("actions", where=where, until=day, recorded_by=recorded_by)
     factors = store.current("factors", recorded_by=recorded_by)
-    described = (
-        store.current("instruments", recorded_by=recorded_by).drop(columns="fetched_at").to_dict("records")
-    )
-    instruments = {
-        row["symbol"]: Instrument(**{str(key): value for key, value in row.items()}) for row in described
-    }
+    instruments = described(store.current("instruments", recorded_by=recorded_by))
     _require_described(prices, instruments)
     return _at_close(with_actions(prices, actions), factors, instruments, version, day)
 

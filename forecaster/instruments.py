@@ -1,7 +1,9 @@
 """What a symbol is: its exchange, time zone, currency and type."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+import pandas as pd
 
 from forecaster.errors import DataError, UsageError
 
@@ -46,6 +48,12 @@ class Instrument:
     timezone: str
     currency: str
     type: str = "EQUITY"
+
+
+def described(rows: pd.DataFrame) -> dict[str, Instrument]:
+    """Turn current rows of the instruments table into instruments, by symbol."""
+    columns = [field.name for field in fields(Instrument)]
+    return {row[0]: Instrument(*row) for row in rows[columns].to_numpy()}
 
 
 def normalise(symbol: str) -> str:

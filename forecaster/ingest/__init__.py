@@ -13,7 +13,7 @@ from forecaster.ingest.checks import NUMBERS
 from forecaster.ingest.overlap import SAME_WITHIN, Change
 from forecaster.ingest.pace import Pace
 from forecaster.ingest.sift import NOTHING, Held, Sifted, sift
-from forecaster.instruments import Instrument
+from forecaster.instruments import Instrument, described
 from forecaster.progress import Advance, Progress, silent
 from forecaster.sessions import all_sessions, closes, last_complete
 from forecaster.sources import Fetched, Outcome, Source
@@ -277,11 +277,7 @@ def _batches(
 
 
 def _instruments(store: Store, symbols: Sequence[str]) -> dict[str, Instrument]:
-    rows = store.current("instruments", where={"symbol": symbols}).drop(columns="fetched_at")
-    return {
-        row["symbol"]: Instrument(**{str(key): value for key, value in row.items()})
-        for row in rows.to_dict("records")
-    }
+    return described(store.current("instruments", where={"symbol": symbols}))
 
 
 def _held(store: Store, fetched: Sequence[Fetched], plan: Plan) -> dict[str, Held]:
