@@ -108,10 +108,11 @@ def test_a_rate_limit_stops_the_run_and_the_next_goes_on(run: Run, yahoo: YahooS
     yahoo.symbols["BBB"].failure = Failure.RATE_LIMITED
     words = ("AAA", "BBB", "CCC", "--source", "yahoo")
     message = run.refused("update", *words, "--home", home, code=75)
-    assert "2 of 3 symbols are left; try again later" in message
+    assert "2 of 3 symbols are left; give the same command later" in message
     assert "CCC" not in yahoo.charts()
     assert last_run(home)["status"] == "stopped"
-    assert "not complete" in run("doctor", "--home", home).stdout
+    said = [finding["what"] for finding in json.loads(run("doctor", "--json", "--home", home).stdout)]
+    assert any("is not complete: Yahoo asks to be left alone" in words for words in said)
     yahoo.symbols["BBB"].failure = None
     yahoo.requests.clear()
     report = outcomes(run, home, *words)
