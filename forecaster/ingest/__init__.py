@@ -23,6 +23,9 @@ from forecaster.tables import table
 OVERLAP = 15
 """Stored sessions that are fetched again with the new ones, to see whether both still agree."""
 
+LONGEST_BATCH = pd.Timedelta(minutes=10)
+"""How long before it was stored a symbol may have been asked for: a batch waits, and a source retries."""
+
 BATCH = 50
 """Symbols fetched between two commits, unless `LONGEST_WAIT` comes first."""
 
@@ -215,10 +218,8 @@ def _plan(
 
 def _is_current(instrument: Instrument, then: pd.Timestamp, moment: pd.Timestamp, delay: int) -> bool:
     """Tell whether no session has become final since a symbol was asked for that was stored then."""
-    asked = then - pd.Timedelta(seconds=10 * LONGEST_WAIT)
-    return last_complete(instrument.exchange, asked, delay) == last_complete(
-        instrument.exchange, moment, delay
-    )
+    before = last_complete(instrument.exchange, then - LONGEST_BATCH, delay)
+    return before == last_complete(instrument.exchange, moment, delay)
 
 
 def _asked_for_again(store: Store, moment: pd.Timestamp) -> dict[str, pd.Timestamp]:
@@ -317,8 +318,8 @@ def _write(
     prices = _together([one.prices for one in sifted])
     if len(instruments):
         columns = ["name", "exchange", "timezone", "currency", "type"]
-        described = _changed(store, "instruments", where, instruments, columns)
-        store.append("instruments", described.assign(fetched_at=moment))
+        new_instruments = _changed(store, "instruments", where, instruments, columns)
+        store.append("instruments", new_instruments.assign(fetched_at=moment))
     # Prices come after all that explains them, and the word that a symbol is done comes last: whoever
     # reads in between, or goes on after a process was killed in between, finds it whole.
     new_actions = _changed(store, "actions", where, actions, ["value"])
