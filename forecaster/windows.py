@@ -4,7 +4,7 @@ A window is named by the row of its cutoff, its last session. Inputs and labels 
 separately, so that a model that forecasts cannot hold the answer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,11 +27,14 @@ class Windows:
         Sessions read, the cutoff included.
     horizon : int
         Sessions ahead.
+    since : datetime64, optional
+        UTC moment; windows that end earlier are left out, as a rolling training asks for.
     """
 
     panel: Panel
     lookback: int
     horizon: int
+    since: np.datetime64 | None = None
 
     @cached_property
     def ready(self) -> np.ndarray:
@@ -45,7 +48,14 @@ class Windows:
         first = np.append(True, self.panel.code[1:] != self.panel.code[:-1])
         outside = np.where(self.ready, np.where(first, row - 1, -1), row)
         run = row - np.maximum.accumulate(outside)
-        return np.flatnonzero(run >= self.lookback)
+        complete = run >= self.lookback
+        if self.since is not None:
+            complete &= self.panel.known_at >= self.since
+        return np.flatnonzero(complete)
+
+    def but_since(self, since: np.datetime64) -> "Windows":
+        """Return the same windows without those that end before a moment."""
+        return replace(self, since=since)
 
     def inputs(self, ends: np.ndarray) -> np.ndarray:
         """Gather the inputs of some windows: float32 (n, lookback, features)."""

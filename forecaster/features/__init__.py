@@ -76,7 +76,7 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
         Groups to include. Without ``previous_day`` the base volatility leaves the last session
         out as well.
     universe : sequence of str
-        Symbols over which cross-section means are taken; empty: all.
+        Symbols over which cross-section means are taken, each leaving itself out; empty: all.
 
     Raises
     ------
@@ -85,17 +85,19 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
     """
     frames = {str(symbol): rows for symbol, rows in history.traded.groupby("symbol", sort=True)}
     bars = {symbol: Bars.of(rows, history.instruments[symbol].exchange) for symbol, rows in frames.items()}
-    members = [bars[symbol] for symbol in bars if not universe or symbol in universe]
+    members = {symbol: bars[symbol] for symbol in bars if not universe or symbol in universe}
     if not members:
         raise TooLittleHistory(
             f"None of the universe ({', '.join(universe)}) has any session in this history"
         )
-    around = exogenous.surroundings(members, history.factors)
+    around = exogenous.surroundings(list(members.values()), history.factors)
     names = tuple(f"{group}.{name}" for group in groups for name in NAMES[group])
     values = np.empty((len(history.traded), len(names)), dtype=np.float32)
     row = 0
-    for one in bars.values():
-        values[row : row + len(one.session)] = np.hstack([_group(group, one, around) for group in groups])
+    for symbol, one in bars.items():
+        inside = symbol in members
+        columns = [_group(group, one, around, inside) for group in groups]
+        values[row : row + len(one.session)] = np.hstack(columns)
         row += len(one.session)
     exchanges = sorted({history.instruments[symbol].exchange for symbol in bars})
     ahead = [exogenous.ahead(exchange) for exchange in exchanges]
@@ -121,9 +123,9 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
     )
 
 
-def _group(group: Group, bars: Bars, around: exogenous.Surroundings) -> np.ndarray:
+def _group(group: Group, bars: Bars, around: exogenous.Surroundings, inside: bool) -> np.ndarray:
     if group == "trend":
         return trend.columns(bars)
     if group == "previous_day":
         return previous_day.columns(bars)
-    return exogenous.columns(bars, around)
+    return exogenous.columns(bars, around, inside)

@@ -5,6 +5,7 @@ Market numbers reach a row only if they were known at its cutoff (backward merge
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,18 @@ from forecaster.sessions import all_sessions, calendar
 
 NAMES = (
     "market_return",
+    "market_drop",
     "market_volatility",
+    "market_volatility_long",
     "market_range",
+    "market_range_5",
     "volatility_index",
     "volatility_index_change",
     "volatility_index_known",
 )
 
 STALE_AFTER = pd.Timedelta(days=5)
-"""A volatility index older than this counts as unknown."""
+"""A market or volatility index older than this counts as unknown."""
 
 AHEAD_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "days_closed", "early_close",
                "month_end", "options_expiry")  # fmt: skip
@@ -36,86 +40,110 @@ class Surroundings:
 
     Attributes
     ----------
-    market : DataFrame
-        known_at (UTC, naive, ascending), market_return (in units of its EWMA volatility before),
-        market_sigma.
-    cross_section : DataFrame
-        known_at, market_range: mean over the universe of the log trading-hours range relative to
-        each symbol's volatility before.
+    total, count : DataFrame
+        Sum and number of the universe's bars known at a moment (index, UTC, naive, ascending):
+        log_return, and range, the log trading-hours range relative to a symbol's volatility before.
+    market_index : Series
+        Log return of the stored market index by the moment it was known; may be empty.
     volatility_index : DataFrame
         known_at, level (annual volatility in per cent), change (of its logarithm); may be empty.
     """
 
-    market: pd.DataFrame
-    cross_section: pd.DataFrame
+    total: pd.DataFrame
+    count: pd.DataFrame
+    market_index: pd.Series
     volatility_index: pd.DataFrame
+
+    def seen_by(self, cutoffs: np.ndarray, without: Bars | None) -> pd.DataFrame:
+        """Give what was known of the market at some moments.
+
+        The market's return is that of the factor ``market_index`` at the moments for which it is
+        stored, else the mean over the bars known at the same moment (symbols of one exchange).
+
+        Parameters
+        ----------
+        cutoffs : ndarray of datetime64, (n,)
+            Ascending.
+        without : Bars, optional
+            A symbol of the universe that the means leave out, so that it is no witness of itself.
+
+        Returns
+        -------
+        DataFrame of n rows
+            return (in units of the volatility before), volatility and long_volatility of the
+            market's return, and mean range; NaN where there is none of the last few days.
+        """
+        total, count = self.total, self.count
+        if without is not None:
+            own = _moves(without)
+            total = total.sub(own.fillna(0.0), fill_value=0.0)
+            count = count.sub(own.notna(), fill_value=0)
+        mean = total / count.where(count > 0)
+        log_return = self.market_index.combine_first(mean["log_return"]).dropna()
+        sigma = volatility.ewma(log_return.to_numpy())
+        market = pd.DataFrame(
+            {
+                "known_at": log_return.index,
+                "return": log_return.to_numpy() / before(sigma),
+                "volatility": sigma,
+                "long_volatility": volatility.ewma(log_return.to_numpy(), volatility.LONG_DECAY),
+            }
+        )
+        spread = mean["range"].dropna().reset_index()
+        asked = pd.DataFrame({"known_at": cutoffs})
+        for known in (market, spread):
+            asked = pd.merge_asof(asked, known, on="known_at", tolerance=STALE_AFTER)
+        return asked
 
 
 def surroundings(universe: list[Bars], factors: pd.DataFrame) -> Surroundings:
-    """Build the market-wide series from the universe's own bars and the stored factors.
-
-    The market's return is that of the factor ``market_index`` at the moments for which it is
-    stored, else the mean over the bars known at the same moment (symbols of one exchange).
-    """
-    long = pd.DataFrame(
-        {
-            "known_at": np.concatenate([bars.known_at for bars in universe]),
-            "log_return": np.concatenate([bars.log_return for bars in universe]),
-            "range": np.concatenate(
-                [
-                    np.log(
-                        volatility.garman_klass(bars.open, bars.high, bars.low, bars.close)
-                        / bars.sigma_before
-                    )
-                    for bars in universe
-                ]
-            ),
-        }
-    )
-    cross = long.groupby("known_at", sort=True).mean()
-    index = _factor(factors, "market_index").set_index("known_at")["value"]
-    log_return = _log_change(index).combine_first(cross["log_return"])
-    sigma = volatility.ewma(log_return.to_numpy())
-    market = pd.DataFrame(
-        {
-            "known_at": log_return.index,
-            "market_return": log_return.to_numpy() / before(sigma),
-            "market_sigma": sigma,
-        }
-    )
+    """Build the market-wide series from the universe's own bars and the stored factors."""
+    moves = pd.concat([_moves(bars) for bars in universe]).groupby(level=0, sort=True)
     fear = _factor(factors, "volatility_index")
     return Surroundings(
-        market=market,
-        cross_section=cross["range"].rename("market_range").reset_index(),
+        total=moves.sum(),
+        count=moves.count(),
+        market_index=_log_change(_factor(factors, "market_index").set_index("known_at")["value"]),
         volatility_index=pd.DataFrame(
             {"known_at": fear["known_at"], "level": fear["value"], "change": _log_change(fear["value"])}
         ),
     )
 
 
-def columns(bars: Bars, around: Surroundings) -> np.ndarray:
+def columns(bars: Bars, around: Surroundings, inside: bool) -> np.ndarray:
     """Compute the group's inputs.
+
+    Parameters
+    ----------
+    inside : bool
+        Whether the symbol is one of the universe, and so has to be left out of its means.
 
     Returns
     -------
     ndarray of shape (n, len(NAMES))
-        Market return in units of its volatility; logarithms of market volatility, of the
-        volatility index (as a daily figure) relative to the symbol's own volatility one session
-        before; the index's change; and 1 where the index is known, else 0 beside zeros in its two columns.
+        Market return in units of its volatility, and how far it is below zero; logarithms of market
+        volatility, fast and slow, relative to the symbol's own volatility one session before; the
+        mean over the universe of the log trading-hours range relative to each symbol's volatility
+        before, for the session and over five; the logarithm of the volatility index (as a daily
+        figure) relative to the symbol's own volatility, its change, and 1 where it is known, else 0
+        beside zeros in its two columns. Where there is no market, because the symbol is alone in
+        the universe, its columns are 0: no move, and a volatility like the symbol's own.
     """
-    cutoff = pd.DataFrame({"known_at": bars.known_at})
-    market = pd.merge_asof(cutoff, around.market, on="known_at")
-    cross_section = pd.merge_asof(cutoff, around.cross_section, on="known_at")
-    fear = pd.merge_asof(cutoff, around.volatility_index, on="known_at", tolerance=STALE_AFTER)
+    market = around.seen_by(bars.known_at, bars if inside else None)
+    fear = pd.merge_asof(market[["known_at"]], around.volatility_index, on="known_at", tolerance=STALE_AFTER)
     known = fear["change"].notna().to_numpy()
     daily = fear["level"].to_numpy(dtype=float) / 100 / np.sqrt(252)
+    own = bars.sigma_before
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.log(daily / bars.sigma_before)
+        relative = np.log(daily / own)
     return np.column_stack(
         [
-            market["market_return"],
-            np.log(market["market_sigma"] / bars.sigma_before),
-            cross_section["market_range"],
+            market["return"].fillna(0.0),
+            (-market["return"]).clip(lower=0.0).fillna(0.0),
+            np.log(market["volatility"].fillna(pd.Series(own)) / own),
+            np.log(market["long_volatility"].fillna(pd.Series(own)) / own),
+            market["range"].fillna(0.0),
+            market["range"].rolling(5, min_periods=5).mean().fillna(0.0),
             np.where(known, relative, 0.0),
             np.where(known, fear["change"], 0.0),
             known.astype(float),
@@ -123,6 +151,7 @@ def columns(bars: Bars, around: Surroundings) -> np.ndarray:
     )
 
 
+@lru_cache(maxsize=32)
 def ahead(exchange: str) -> np.ndarray:
     """Describe every session of an exchange's calendar by what is known long before it.
 
@@ -155,7 +184,7 @@ def ahead(exchange: str) -> np.ndarray:
         roll="backward",
         busdaycal=regular,
     )
-    return np.column_stack(
+    flags = np.column_stack(
         [
             *(days.day_of_week == weekday for weekday in range(5)),
             np.log((dates - before).astype(int)),
@@ -164,6 +193,17 @@ def ahead(exchange: str) -> np.ndarray:
             np.isin(dates, expiry),
         ]
     ).astype(np.float32)
+    flags.setflags(write=False)
+    return flags
+
+
+def _moves(bars: Bars) -> pd.DataFrame:
+    """Return and relative range of one symbol by the moment at which they were known."""
+    spread = volatility.garman_klass(bars.open, bars.high, bars.low, bars.close)
+    return pd.DataFrame(
+        {"log_return": bars.log_return, "range": np.log(spread / bars.sigma_before)},
+        index=pd.DatetimeIndex(bars.known_at, name="known_at"),
+    )
 
 
 def _log_change(levels: pd.Series) -> pd.Series:
@@ -171,6 +211,6 @@ def _log_change(levels: pd.Series) -> pd.Series:
 
 
 def _factor(factors: pd.DataFrame, name: str) -> pd.DataFrame:
-    rows = factors[factors["name"] == name].sort_values("known_at", ignore_index=True)
+    rows = factors[factors["name"] == name].sort_values(["known_at", "session"], ignore_index=True)
     moments = rows["known_at"].dt.tz_convert(None).astype("datetime64[ns]")
     return pd.DataFrame({"known_at": moments, "value": rows["value"].to_numpy()})

@@ -6,7 +6,7 @@ import pandas as pd
 from forecaster.features import volatility
 from forecaster.features.bars import Bars, before
 
-NAMES = ("return", "magnitude", "gap", "body", "range", "volume")
+NAMES = ("return", "magnitude", "gap", "body", "range", "volume", "volatility_change")
 
 
 def columns(bars: Bars) -> np.ndarray:
@@ -17,7 +17,8 @@ def columns(bars: Bars) -> np.ndarray:
     ndarray of shape (n, len(NAMES))
         The session's return, overnight gap and open-to-close body in units of the volatility before
         it; logarithms of the absolute return and of the trading-hours range in the same units; log
-        volume against the mean of the 22 sessions before.
+        volume against the mean of the 22 sessions before; and the log change of the EWMA volatility,
+        by which a model can tell the volatility before the session from the one after it.
     """
     scale = bars.sigma_before
     body = np.log(bars.close / bars.open)
@@ -32,5 +33,6 @@ def columns(bars: Bars) -> np.ndarray:
             body / scale,
             np.log(spread / scale),
             volume - usual,
+            np.log(bars.sigma / scale),
         ]
     )

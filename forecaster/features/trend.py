@@ -7,13 +7,15 @@ from forecaster.features import volatility
 from forecaster.features.bars import Bars, before
 
 SPANS = (5, 22, 66)
-LONG_DECAY = 0.985
+HISTORY_DECAY = 0.999
+"""Daily decay of a symbol's usual volatility: half of the weight lies on the last three years or so."""
 
 NAMES = (
     *(f"return_{span}" for span in SPANS),
     *(f"range_{span}" for span in SPANS),
     *(f"volatility_{span}" for span in SPANS),
     "volatility_level",
+    "volatility_history",
     "volume_trend",
 )
 
@@ -26,7 +28,8 @@ def columns(bars: Bars) -> np.ndarray:
     ndarray of shape (n, len(NAMES))
         Returns over a span in units of its volatility; logarithms of the mean trading-hours range
         and of the root mean square return relative to the EWMA volatility; the latter relative to
-        its own long average; the log ratio of five-session to 66-session volume.
+        its averages over some months and over the symbol's history; the log ratio of five-session to
+        66-session volume.
     """
     scale = bars.sigma_before
     spread = volatility.garman_klass(bars.open, bars.high, bars.low, bars.close)
@@ -34,7 +37,8 @@ def columns(bars: Bars) -> np.ndarray:
     parts = [before(_mean(bars.log_return, span)) * np.sqrt(span) / scale for span in SPANS]
     parts += [np.log(before(_mean(spread, span)) / scale) for span in SPANS]
     parts += [np.log(before(volatility.rolling(bars.log_return, span)) / scale) for span in SPANS]
-    parts.append(np.log(scale / before(volatility.ewma(bars.log_return, LONG_DECAY, sessions=66))))
+    for decay in (volatility.LONG_DECAY, HISTORY_DECAY):
+        parts.append(np.log(scale / before(volatility.ewma(bars.log_return, decay, sessions=66))))
     parts.append(before(_mean(volume, 5)) - before(_mean(volume, 66)))
     return np.column_stack(parts)
 

@@ -9,6 +9,9 @@ import pandas as pd
 DECAY = 0.94
 """RiskMetrics' daily decay (J.P. Morgan/Reuters, RiskMetrics Technical Document, 1996)."""
 
+LONG_DECAY = 0.985
+"""Daily decay of the slow average: a mean age of 66 sessions."""
+
 LOWEST = 1e-4
 """Floor of a daily volatility: one basis point, below any traded share, above a halted one's zero."""
 

@@ -4,14 +4,15 @@ A kind learns from windows whose labels were known at a moment, and then gives, 
 cutoffs, the distribution of the log return over 1..horizon sessions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Protocol, Self
 
 import numpy as np
 
 from forecaster.config import Recipe
 from forecaster.errors import UsageError
-from forecaster.models.distribution import StudentT
+from forecaster.models.distribution import Distribution
 from forecaster.progress import Advance
 from forecaster.windows import Windows
 
@@ -28,40 +29,45 @@ class Forecaster(Protocol):
     def fit(self, windows: Windows, known_by: np.datetime64, advance: Advance) -> Self:
         """Learn from the cutoffs and labels that were known by a UTC moment."""
 
-    def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
+    def forecast(self, windows: Windows, ends: np.ndarray) -> Distribution:
         """Distributions of shape (len(ends), horizon) for the windows that end at rows `ends`."""
 
 
-def _rolling_t(recipe: Recipe) -> Forecaster:
-    from forecaster.models.rolling_t import RollingT
-
-    return RollingT()
+Make = Callable[[Recipe, Sequence[int] | None], Forecaster]
 
 
-def _ewma_t(recipe: Recipe) -> Forecaster:
-    from forecaster.models.ewma_t import EwmaT
-
-    return EwmaT()
-
-
-def _recurrent(cell: str) -> Callable[[Recipe], Forecaster]:
-    def make(recipe: Recipe) -> Forecaster:
-        from forecaster.models.recurrent import Recurrent
-
-        return Recurrent(recipe, cell)
+def _classical(file: str, name: str, *arguments: str | bool) -> Make:
+    def make(recipe: Recipe, seeds: Sequence[int] | None) -> Forecaster:
+        return getattr(import_module(f"{__name__}.{file}"), name)(*arguments)
 
     return make
 
 
-KINDS: dict[str, Callable[[Recipe], Forecaster]] = {
-    "rolling_t": _rolling_t,
-    "ewma_t": _ewma_t,
+def _recurrent(cell: str) -> Make:
+    def make(recipe: Recipe, seeds: Sequence[int] | None) -> Forecaster:
+        from forecaster.models.recurrent import Recurrent
+
+        return Recurrent(recipe, cell, seeds)
+
+    return make
+
+
+KINDS: dict[str, Make] = {
+    "constant": _classical("constant", "Constant"),
+    "rolling_t": _classical("rolling_t", "RollingT"),
+    "ewma_t": _classical("ewma_t", "EwmaT"),
+    "garch_t": _classical("garch", "Garch", "garch_t", False),
+    "gjr_t": _classical("garch", "Garch", "gjr_t", True),
+    "har": _classical("har", "Har", "har"),
+    "harx": _classical("har", "Har", "harx"),
+    "boosting": _classical("boosting", "Boosting"),
     "rnn": _recurrent("rnn"),
     "lstm": _recurrent("lstm"),
     "gru": _recurrent("gru"),
 }
 
-CLASSICAL = ("rolling_t", "ewma_t")
+NETWORKS = ("rnn", "lstm", "gru")
+CLASSICAL = tuple(name for name in KINDS if name not in NETWORKS)
 LAST_PRICE = "rolling_t"
 """The forecast "tomorrow = today", spread by the last 250 returns: what every model must beat."""
 
@@ -69,17 +75,30 @@ SERVED = "served"
 """What the service issues: the pool of the recipe's networks."""
 
 TITLES = {
+    "constant": "Last price, constant width",
     "rolling_t": "Last price, rolling-250 Student-t",
     "ewma_t": "Last price, EWMA Student-t",
+    "garch_t": "GARCH-t",
+    "gjr_t": "GJR-GARCH-t",
+    "har": "HAR on ranges",
+    "harx": "HARX",
+    "boosting": "Gradient boosting",
+    "pool_classical": "Pool of the classical models",
     "rnn": "Simple RNN",
     "lstm": "LSTM",
     "gru": "GRU",
+    "pool": "Pool of all",
     "served": "Served: pool of the networks",
 }
 
 
-def kind(name: str, recipe: Recipe) -> Forecaster:
+def kind(name: str, recipe: Recipe, seeds: Sequence[int] | None = None) -> Forecaster:
     """Make an unfitted model by name.
+
+    Parameters
+    ----------
+    seeds : sequence of int, optional
+        Random starts of a network; default: as many as the recipe says, from 0 on.
 
     Raises
     ------
@@ -88,4 +107,4 @@ def kind(name: str, recipe: Recipe) -> Forecaster:
     """
     if name not in KINDS:
         raise UsageError(f"No model {name!r}; choose one of {', '.join(KINDS)}")
-    return KINDS[name](recipe)
+    return KINDS[name](recipe, seeds)

@@ -6,7 +6,9 @@ before the first gradient step it is the classical forecast "last price, varianc
 base variance a session", and it learns corrections to that.
 """
 
+import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +24,9 @@ from forecaster.errors import TooLittleHistory
 from forecaster.models.distribution import StudentT, pool
 from forecaster.progress import Advance
 from forecaster.windows import Segments, Windows
+
+# Each fit traces a network of its own, which is no fault worth a warning.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 CELLS: dict[str, type[layers.Layer]] = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
@@ -253,22 +258,30 @@ class Recurrent:
     recipe : Recipe
     cell : str
         "rnn", "lstm" or "gru".
+    seeds : sequence of int, optional
+        Random starts; default: as many as the recipe says, from 0 on.
     networks : list of keras.Model, optional
         Trained readers, where they come from a file.
     """
 
-    def __init__(self, recipe: Recipe, cell: str, networks: list[keras.Model] | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        cell: str,
+        seeds: Sequence[int] | None = None,
+        networks: list[keras.Model] | None = None,
+    ) -> None:
         self.name = cell
         self.recipe = recipe
+        self.seeds = tuple(range(recipe.seeds) if seeds is None else seeds)
         self.networks = networks or []
 
     @classmethod
     def load(cls, folder: Path, recipe: Recipe, cell: str) -> Self:
         """Read the networks that `save` wrote; Keras loads in safe mode."""
         paths = [folder / f"{cell}-{seed}.keras" for seed in range(recipe.seeds)]
-        return cls(
-            recipe, cell, [keras.saving.load_model(path, compile=False, safe_mode=True) for path in paths]
-        )
+        networks = [keras.saving.load_model(path, compile=False, safe_mode=True) for path in paths]
+        return cls(recipe, cell, networks=networks)
 
     def save(self, folder: Path) -> None:
         """Write one .keras file per seed."""
@@ -277,7 +290,7 @@ class Recurrent:
 
     @property
     def steps(self) -> int:
-        return self.recipe.seeds * self.recipe.epochs
+        return len(self.seeds) * self.recipe.epochs
 
     def fit(self, windows: Windows, known_by: np.datetime64, advance: Advance) -> Self:
         known_at = windows.panel.known_at
@@ -293,14 +306,15 @@ class Recurrent:
         training = cutoffs[known_at[cutoffs] <= last_training]
         validation = cutoffs[known_at[cutoffs] > last_training]
         scaler = StandardScaler().fit(windows.panel.values[training].astype(np.float64))
-        for seed in range(self.recipe.seeds):
+        for seed in self.seeds:
             keras.utils.set_random_seed(seed)
             learner, reader = build(self.recipe, self.name, scaler, windows.panel.ahead.shape[1])
             learner.compile(
                 optimizer=keras.optimizers.Adam(self.recipe.learning_rate, clipnorm=CLIP_NORM),
                 loss=negative_log_likelihood,
             )
-            report = _Report(advance, f"{self.name} {seed + 1} of {self.recipe.seeds}")
+            title = f"{self.name}, seed {seed}"
+            report = _Report(advance, title)
             shuffle = np.random.default_rng(seed)
             learner.fit(
                 SegmentBatches(windows, training, last_training, self.recipe, shuffle),
@@ -314,7 +328,7 @@ class Recurrent:
                 verbose=0,
             )
             for _ in range(self.recipe.epochs - report.epochs):
-                advance(f"{self.name} {seed + 1} of {self.recipe.seeds}")
+                advance(title)
             self.networks.append(reader)
         return self
 

@@ -5,7 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from forecaster.models.distribution import StudentT, fit_standardised
+from forecaster.models.distribution import StudentT
+from forecaster.models.scale import fit_standardised
 from forecaster.progress import Advance
 from forecaster.windows import Windows
 

@@ -1,17 +1,22 @@
 """Forecasts as rows: one per symbol, cutoff and step."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from forecaster.models.distribution import StudentT
+from forecaster.models.distribution import Distribution, QuantileTable, StudentT
 from forecaster.tables import QUANTILE_COLUMNS, QUANTILES
 from forecaster.windows import Windows
 
 
 def tabulate(
-    windows: Windows, ends: np.ndarray, distribution: StudentT, model: str, steps: Sequence[int] | None = None
+    windows: Windows,
+    ends: np.ndarray,
+    distribution: Distribution,
+    model: str,
+    steps: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Lay distributions out as a long table.
 
@@ -19,12 +24,12 @@ def tabulate(
     ----------
     ends : ndarray of int, (n,)
         Cutoff rows.
-    distribution : StudentT
-        Shape (n, horizon).
+    distribution : Distribution
+        Shape (n, steps).
     model : str
         Value of the column ``model``.
     steps : sequence of int, optional
-        Steps ahead to keep; default: all.
+        Steps ahead that it holds; default: 1..horizon.
 
     Returns
     -------
@@ -34,12 +39,8 @@ def tabulate(
     """
     panel = windows.panel
     kept = np.asarray(steps if steps is not None else range(1, windows.horizon + 1))
-    chosen = distribution[:, kept - 1]
     rows = np.repeat(ends, len(kept))
     sessions = panel.calendar[panel.position[ends][:, None] + kept]
-    quantiles = {
-        name: chosen.quantile(level).ravel() for name, level in zip(QUANTILE_COLUMNS, QUANTILES, strict=True)
-    }
     return pd.DataFrame(
         {
             "symbol": np.asarray(panel.symbols, dtype=object)[panel.code[rows]],
@@ -47,20 +48,36 @@ def tabulate(
             "step": np.tile(kept, len(ends)),
             "session": sessions.ravel(),
             "base_price": panel.close[rows],
-            "family": distribution.family,
-            "mean": chosen.mean.ravel(),
-            "sigma": chosen.sigma.ravel(),
-            "df": chosen.df.ravel(),
-            "scale": chosen.scale.ravel(),
-            "prob_up": 1.0 - chosen.cdf(0.0).ravel(),
-            **quantiles,
+            **_described(distribution),
             "model": model,
         }
     )
 
 
-def distribution_of(table: pd.DataFrame) -> StudentT:
-    """Rebuild the distributions of a table's rows, shape (rows,)."""
+def retabulate(table: pd.DataFrame, distribution: Distribution, model: str) -> pd.DataFrame:
+    """Put another forecast, of shape (rows,), into the rows of a table."""
+    return table.assign(**_described(distribution), model=model)
+
+
+def _described(distribution: Distribution) -> dict[str, Any]:
+    return {
+        "family": distribution.family,
+        "mean": distribution.mean.ravel(),
+        "sigma": distribution.sigma.ravel(),
+        "df": distribution.df.ravel(),
+        "scale": distribution.scale.ravel(),
+        "prob_up": 1.0 - distribution.cdf(0.0).ravel(),
+        **{
+            name: distribution.quantile(level).ravel()
+            for name, level in zip(QUANTILE_COLUMNS, QUANTILES, strict=True)
+        },
+    }
+
+
+def distribution_of(table: pd.DataFrame) -> Distribution:
+    """Rebuild the distributions of the rows of one model, shape (rows,)."""
+    if len(table) and table["family"].iloc[0] == QuantileTable.family:
+        return QuantileTable(table[list(QUANTILE_COLUMNS)].to_numpy(dtype=float))
     return StudentT(*(table[name].to_numpy(dtype=float) for name in ("mean", "sigma", "df")))
 
 

@@ -1,0 +1,91 @@
+"""Pools: one forecast out of several, with weights learned on dates that are past.
+
+A pool reads its members' forecasts and nothing else. Which members it takes is one line in `POOLS`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+from forecaster.config import Recipe
+from forecaster.models import SERVED
+from forecaster.models.distribution import Distribution, log_pool
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Which forecasts a pool takes.
+
+    Attributes
+    ----------
+    classical : tuple of str
+    networks : bool
+        Whether the recipe's kinds of network are among them.
+    learned : bool
+        Whether weights are learned on past dates, or all are equal.
+    """
+
+    classical: tuple[str, ...]
+    networks: bool
+    learned: bool
+
+    def members(self, recipe: Recipe) -> tuple[str, ...]:
+        """Name the models whose forecasts are pooled."""
+        return (*self.classical, *(recipe.cells if self.networks else ()))
+
+
+STRONG = ("ewma_t", "gjr_t", "harx")
+
+POOLS: dict[str, Pool] = {
+    "pool_classical": Pool(STRONG, networks=False, learned=True),
+    "pool": Pool(STRONG, networks=True, learned=True),
+    SERVED: Pool((), networks=True, learned=False),
+}
+
+FEWEST_DATES = 60
+LARGEST_SAMPLE = 50_000
+"""Forecasts to learn weights on; of more, every n-th date is taken."""
+
+
+def learn_weights(members: Sequence[Distribution], outcome: np.ndarray, date: np.ndarray) -> np.ndarray:
+    """Find the weights, none negative, whose pool has the lowest mean log score over dates.
+
+    Parameters
+    ----------
+    members : sequence of Student-t distributions, each of shape (n,)
+        Past forecasts of the same stock-days.
+    outcome : ndarray of shape (n,)
+        Log returns that followed, all known by now.
+    date : ndarray of shape (n,)
+        Cutoff of each forecast; every date weighs the same.
+
+    Returns
+    -------
+    ndarray of shape (members,)
+        Sums to one; equal weights where under 60 dates are known.
+
+    Notes
+    -----
+    Hall and Mitchell (2007), International Journal of Forecasting 23, 1-13, learn weights by the
+    log score; Genest and Zidek (1986), Statistical Science 1, 114-148, treat the logarithmic pool.
+    """
+    days = np.unique(date)
+    if len(members) == 1 or len(days) < FEWEST_DATES:
+        return np.full(len(members), 1 / len(members))
+    kept = np.isin(date, days[:: int(np.ceil(len(date) / LARGEST_SAMPLE))])
+    chosen, y = [one[kept] for one in members], outcome[kept]
+    _, place, count = np.unique(date[kept], return_inverse=True, return_counts=True)
+    share = 1 / count[place] / len(count)
+
+    def loss(free: np.ndarray) -> float:
+        return float(share @ log_pool(chosen, _simplex(free)).log_score(y))
+
+    found = optimize.minimize(loss, np.zeros(len(members) - 1), method="BFGS", options={"gtol": 1e-6})
+    return _simplex(found.x)
+
+
+def _simplex(free: np.ndarray) -> np.ndarray:
+    raised = np.exp(np.append(free, 0.0) - max(0.0, free.max(initial=0.0)))
+    return raised / raised.sum()
