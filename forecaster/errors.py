@@ -12,6 +12,7 @@
     │   └── RateLimited          exit code 75  ... and asked to be left alone for a while
     ├── Locked                   exit code 75  another process does the same work
     ├── StoreError                             the data folder cannot be read or written
+    ├── LeakFound                              something known later reached an earlier cutoff
     └── ModelError                             no model, or a model that does not fit
         └── NotEarned                          a promotion that the evidence does not allow
 
@@ -65,6 +66,10 @@ class Locked(ForecasterError):
 
 class StoreError(ForecasterError):
     """The data folder cannot be read or written."""
+
+
+class LeakFound(ForecasterError):
+    """What became known later has moved what was computed for an earlier cutoff."""
 
 
 class ModelError(ForecasterError):

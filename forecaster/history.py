@@ -151,6 +151,31 @@ def read_history(
     return _at_close(with_actions(prices, actions), factors, instruments, version, day)
 
 
+def history_of(
+    bars: pd.DataFrame, instruments: Mapping[str, Instrument], factors: pd.DataFrame | None = None
+) -> History:
+    """Make a history of bars that lie in no store, such as those of a file.
+
+    Parameters
+    ----------
+    bars : DataFrame
+        symbol and `sources.BAR_COLUMNS`; prices adjusted for splits, with ``adj_close`` as the only word
+        on dividends.
+    instruments : mapping
+        Symbol -> Instrument, of every symbol.
+    factors : DataFrame, optional
+        Columns of the factors table; default: none.
+    """
+    rows = bars.sort_values(["symbol", "session"], ignore_index=True).assign(tells_actions=False)
+    nothing = pd.DataFrame({"symbol": [], "session": [], "kind": [], "value": []})
+    empty = pd.DataFrame(columns=["name", "symbol", "session", "value", "known_at"]).astype(
+        {"known_at": "datetime64[ns, UTC]", "value": float}
+    )
+    return _at_close(
+        with_actions(rows, nothing), empty if factors is None else factors, instruments, -1, None
+    )
+
+
 def _require_described(prices: pd.DataFrame, instruments: Mapping[str, Instrument]) -> None:
     bare = sorted(set(prices["symbol"]) - set(instruments))
     if bare:

@@ -4,6 +4,8 @@ Colours follow Okabe and Ito's palette, which people with a colour-vision defici
 They have a like contrast with a light and with a dark page, and backgrounds are left to the page.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -57,7 +59,7 @@ def plot_forecast(
     figure.add_scatter(y=line(BOUNDS[0]), showlegend=False, **band)
     for bound, share in zip(BOUNDS[1:], RANGES, strict=True):
         figure.add_scatter(
-            y=line(bound), fill="tonexty", fillcolor=_tint(OPACITY[share]), name=f"{share} % range",
+            y=line(bound), fill="tonexty", fillcolor=tint(OPACITY[share]), name=f"{share} % range",
             legendgroup=str(share), showlegend=bound in BOUNDS[4:], **band,
         )  # fmt: skip
     figure.add_scatter(
@@ -88,7 +90,7 @@ def plot_forecast(
         showgrid=False,
     )
     figure.update_yaxes(title=f"Price per share, {instrument.currency}")
-    return _finish(figure, f"{symbol}: close, and forecast from {cutoff:%Y-%m-%d}", 520)
+    return finish(figure, f"{symbol}: close, and forecast from {cutoff:%Y-%m-%d}", 520)
 
 
 def plot_scores(scores: pd.DataFrame, step: int = 1) -> go.Figure:
@@ -101,13 +103,14 @@ def plot_scores(scores: pd.DataFrame, step: int = 1) -> go.Figure:
     step : int
         Sessions ahead.
     """
-    rows = scores[(scores["step"] == step) & (scores["model"] != LAST_PRICE)].sort_values("log_score_gain")
+    compared = scores[(scores["step"] == step) & (scores["model"] != LAST_PRICE)]
+    rows = compared.dropna(subset="log_score_gain").sort_values("log_score_gain")
     pairs = zip(rows["log_score_error"], rows["dates"], strict=True)
     widths = [half_width(error, dates, step) for error, dates in pairs]
     figure = go.Figure(
         go.Scatter(
             x=rows["log_score_gain"],
-            y=rows["model"].map(TITLES).str.replace(r"([,:]) ", r"\1<br>", regex=True),
+            y=rows["model"].map(label),
             mode="markers",
             marker={"size": 10, "color": BLUE},
             error_x={"type": "data", "array": widths, "thickness": 2, "color": BLUE},
@@ -121,7 +124,12 @@ def plot_scores(scores: pd.DataFrame, step: int = 1) -> go.Figure:
     )
     figure.update_xaxes(title="Gain in log score, nats a forecast", zeroline=False, nticks=6)
     title = f"Gain at {step} session{'s' if step > 1 else ''}, with 95 % intervals"
-    return _finish(figure, title, 130 + 46 * len(rows))
+    return finish(figure, title, 130 + 46 * len(rows))
+
+
+def label(model: str) -> str:
+    """Return a model's title as an axis has room for it: broken after a comma or a colon."""
+    return re.sub("([,:]) ", r"\1<br>", TITLES[model])
 
 
 def _days_off(exchange: str, first: pd.Timestamp, last: pd.Timestamp) -> list[str]:
@@ -138,12 +146,14 @@ def _on_the_scale_of(session: pd.Timestamp, history: History, symbol: str) -> pd
     return bars.assign(**{name: bars[name] * since for name in PRICES})
 
 
-def _tint(opacity: float) -> str:
+def tint(opacity: float) -> str:
+    """Return the colour of a fan's band."""
     red, green, blue = bytes.fromhex(BLUE[1:])
     return f"rgba({red}, {green}, {blue}, {opacity})"
 
 
-def _finish(figure: go.Figure, title: str, height: int) -> go.Figure:
+def finish(figure: go.Figure, title: str, height: int) -> go.Figure:
+    """Give a figure its title and height in pixels, and leave its background to the page."""
     return figure.update_layout(
         title={"text": title, "font": {"size": 16}},
         paper_bgcolor="rgba(0,0,0,0)",

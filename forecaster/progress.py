@@ -31,10 +31,16 @@ def _lines(name: str, total: int) -> Iterator[Advance]:
         done, last = done + 1, note
         if time.monotonic() - shown >= SECONDS_BETWEEN_LINES and done < total:
             shown = time.monotonic()
-            print(f"{name}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+            left = (shown - started) * (total - done) / done
+            print(f"{name}: {done}/{total}, {_span(left)} left, {note}", file=sys.stderr, flush=True)
 
     yield advance
     print(f"{name}: done in {time.monotonic() - started:.0f} s {last}".rstrip(), file=sys.stderr, flush=True)
+
+
+def _span(seconds: float) -> str:
+    """Write a duration as roughly as it is known."""
+    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
 
 @contextmanager

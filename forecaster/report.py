@@ -68,12 +68,15 @@ def score_rows(scores: pd.DataFrame, step: int = 1) -> pd.DataFrame:
         One row per model, text columns with units in their headings.
     """
     rows = scores[scores["step"] == step].sort_values("log_score", ignore_index=True)
+    inside = rows.get("in_confidence_set", pd.Series(None, rows.index, dtype=object)).astype(object)
+    direction_p = rows.get("direction_p", pd.Series(np.nan, rows.index)).astype(float)
     return pd.DataFrame(
         {
             "Model": rows["model"].map(TITLES) + rows["is_best"].map({True: " (best)", False: ""}),
             "Log score, nats": _signed(rows["log_score"], 4),
             "Gain on last price, nats": _signed(rows["log_score_gain"], 4),
             "Test": [probability(p) for p in rows["log_score_p"]],
+            "In 90 % set": inside.map({True: "yes", False: "no"}).fillna("not tested"),
             "CRPS, %": _plain(100 * rows["crps"], 3),
             "CRPS skill, %": _signed(rows["crps_skill"], 2),
             "Pinball 1/5/95/99 %, bp": [
@@ -84,7 +87,10 @@ def score_rows(scores: pd.DataFrame, step: int = 1) -> pd.DataFrame:
                 " / ".join(f"{row[f'coverage_{level}']:.1f}" for level in (50, 80, 90, 98))
                 for row in rows.to_dict("records")
             ],
-            "Direction, %": ["none" if np.isnan(value) else f"{value:.1f}" for value in rows["direction"]],
+            "Direction, %": [
+                "none" if np.isnan(hits) else f"{hits:.1f} ({probability(p)})"
+                for hits, p in zip(rows["direction"], direction_p, strict=True)
+            ],
             "Price error, %": _plain(rows["mae"], 3),
             "Error test": [probability(p) for p in rows["mae_p"]],
         }
@@ -92,8 +98,8 @@ def score_rows(scores: pd.DataFrame, step: int = 1) -> pd.DataFrame:
 
 
 def _plain(values: pd.Series, digits: int) -> list[str]:
-    return [f"{value:.{digits}f}" for value in values]
+    return ["none" if np.isnan(value) else f"{value:.{digits}f}" for value in values]
 
 
 def _signed(values: pd.Series, digits: int) -> list[str]:
-    return [f"{value:+.{digits}f}".replace("-", "\u2212") for value in values]
+    return ["none" if np.isnan(value) else f"{value:+.{digits}f}".replace("-", "\u2212") for value in values]

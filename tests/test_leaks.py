@@ -9,7 +9,8 @@ from perturb import close_of, perturb
 
 from forecaster.config import GROUPS, Recipe
 from forecaster.evaluation.backtest import backtest
-from forecaster.evaluation.folds import walk_forward
+from forecaster.evaluation.folds import Plan
+from forecaster.evaluation.perturbation import perturb as rewrite
 from forecaster.features import assemble
 from forecaster.features.exogenous import AHEAD_NAMES, ahead
 from forecaster.history import History
@@ -150,15 +151,10 @@ def test_a_model_of_two_exchanges_does_not_see_what_closes_after_its_refit(
     kept = (both.traded["symbol"] != "AAPL") | both.traded["session"].isin(sessions)
     mixed = replace(both, instruments=london, traded=both.traded[kept].reset_index(drop=True))
     windows = Windows(assemble(mixed), tiny.lookback, tiny.horizon)
-    plan = walk_forward(windows, 3, 150)
-    for fold in plan:
+    for fold in Plan(folds=3, test_sessions=150).cut(windows):
         assert (windows.panel.known_at[fold.cutoffs] >= fold.refit).all()
     moment = np.datetime64("2016-05-10T15:30")
-    later = windows.panel.known_at > moment
-    prices = mixed.traded.copy()
-    columns = ["open", "high", "low", "close"]
-    prices.loc[later, columns] *= np.random.default_rng(0).uniform(0.5, 2, (later.sum(), 1))
-    other = Windows(assemble(replace(mixed, traded=prices)), tiny.lookback, tiny.horizon)
+    other = Windows(assemble(rewrite(mixed, moment)), tiny.lookback, tiny.horizon)
     ends = windows.ends[windows.panel.known_at[windows.ends] <= moment][-40:]
     forecasts = [
         kind(name, tiny).fit(one, moment, lambda note: None).forecast(one, ends) for one in (windows, other)

@@ -28,6 +28,7 @@ def forecast(history: History) -> pd.DataFrame:
             "step": np.arange(1, STEPS + 1),
             "session": next_sessions("XNAS", history.as_of, STEPS),
             "base_price": BASE,
+            "family": "student_t",
             "mean": 0.0,
             "sigma": sigma,
             "df": 6.0,

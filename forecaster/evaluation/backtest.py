@@ -7,18 +7,20 @@ from functools import cached_property
 import pandas as pd
 
 from forecaster.config import Recipe
-from forecaster.evaluation.folds import walk_forward
-from forecaster.evaluation.scores import score_table, with_scores
+from forecaster.evaluation.folds import Plan
+from forecaster.evaluation.kept import InMemory, Part
+from forecaster.evaluation.scores import Scores, score
 from forecaster.evaluation.verdict import verdict
+from forecaster.evaluation.walk import walk, with_members
 from forecaster.features import assemble
 from forecaster.history import History
-from forecaster.models import CLASSICAL, LAST_PRICE, SERVED, kind
-from forecaster.models.distribution import pool
-from forecaster.models.tabulate import tabulate
+from forecaster.models import SERVED
 from forecaster.progress import Progress, silent
 from forecaster.windows import Windows
 
 STEPS = (1, 5, 10, 20)
+BESIDE = ("rolling_t", "ewma_t", "gjr_t", "harx")
+"""Classical forecasters that stand beside the networks wherever nobody asks for others."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,17 @@ class Backtest:
     fingerprint: str
 
     @cached_property
-    def _scores(self) -> pd.DataFrame:
-        return score_table(self.forecasts)
+    def details(self) -> Scores:
+        """Every score, test and confidence set; see `evaluation.scores.Scores`."""
+        return score(rows for _, rows in self.forecasts.groupby("model", sort=False))
 
     def scores(self) -> pd.DataFrame:
-        """One row per step and model; see `evaluation.scores.score_table`."""
-        return self._scores.copy()
+        """One row per step and model; see `evaluation.scores.Scores.overall`."""
+        return self.details.overall.copy()
 
     def verdict(self, step: int = 1) -> str:
         """Say in words what the scores of the served forecast allow to say."""
-        return verdict(self._scores, step)
+        return verdict(self.details.overall, step)
 
 
 def backtest(
@@ -58,42 +61,39 @@ def backtest(
     test_sessions: int = 504,
     models: Sequence[str] | None = None,
     progress: Progress = silent,
+    plan: Plan | None = None,
+    jobs: int = 1,
 ) -> Backtest:
     """Refit every model `folds` times over the last `test_sessions` sessions and score it between.
 
     Parameters
     ----------
     models : sequence of str, optional
-        Names in `models.KINDS`; default: the classical ones and the recipe's cells. The last price
-        is always among them. Where all cells of the recipe are, their pool is scored as "served".
+        Names in `models.KINDS` and `models.pool.POOLS`; default: the last price, EWMA-t, GJR-t and
+        HARX, the recipe's cells and their pool, "served". The last price is always among them, and
+        so are the members of a pool.
+    plan : Plan, optional
+        In place of `folds` and `test_sessions`: refits by months or sessions, on dates of one's own.
+    jobs : int
+        Processes at work.
 
     Raises
     ------
     TooLittleHistory
         If the history is too short to hold that many sessions back.
+    UsageError
+        For an unknown model, or a plan that is none.
     """
-    asked = models if models is not None else [*CLASSICAL, *recipe.cells]
-    names = list(dict.fromkeys([LAST_PRICE, *asked]))
     chosen = history.only(recipe.universe) if recipe.universe else history
     windows = Windows(assemble(chosen, recipe.groups), recipe.lookback, recipe.horizon)
-    plan = walk_forward(windows, folds, test_sessions)
-    steps = sorted({step for step in STEPS if step <= recipe.horizon} | {recipe.horizon})
-    total = sum(kind(name, recipe).steps for name in names) * folds
-    tables = []
-    with progress("Backtest", total) as advance:
-        for fold in plan:
-            outcome = windows.labels(fold.cutoffs)[:, [step - 1 for step in steps]].ravel()
-            made = {
-                name: kind(name, recipe).fit(windows, fold.refit, advance).forecast(windows, fold.cutoffs)
-                for name in names
-            }
-            if all(cell in made for cell in recipe.cells):
-                made[SERVED] = pool([made[cell] for cell in recipe.cells])
-            for name, distribution in made.items():
-                table = tabulate(windows, fold.cutoffs, distribution, name, steps)
-                tables.append(with_scores(table, outcome))
-    return Backtest(
-        pd.concat(tables, ignore_index=True),
-        recipe,
-        chosen.fingerprint,
-    )
+    cut = (plan or Plan(folds=folds, test_sessions=test_sessions)).cut(windows)
+    names = with_members(models if models is not None else [*BESIDE, *recipe.cells, SERVED], recipe)
+    kept = InMemory()
+    walk(windows, cut, names, recipe, steps_of(recipe), kept, progress, jobs)
+    tables = [kept.get(Part(name, place)) for name in names for place in range(len(cut))]
+    return Backtest(pd.concat(tables, ignore_index=True), recipe, chosen.fingerprint)
+
+
+def steps_of(recipe: Recipe) -> list[int]:
+    """Sessions ahead whose forecasts are kept: 1, 5, 10, 20 and the horizon."""
+    return sorted({step for step in STEPS if step <= recipe.horizon} | {recipe.horizon})

@@ -1,18 +1,87 @@
-"""Scores of forecasts, one row per model and step, each tested against the last price."""
+"""Scores of forecasts: every model at every step, by year and by symbol, with the tests they need."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from forecaster.evaluation.significance import daily_losses, paired_test
+from forecaster.errors import UsageError
+from forecaster.evaluation.comparisons import confidence_sets, improvement, judge, pair_tests, symbol_tests
+from forecaster.evaluation.losses import Tally, tally
+from forecaster.evaluation.significance import false_discovery
 from forecaster.models import LAST_PRICE
 from forecaster.models.tabulate import distribution_of
+from forecaster.tables import table as stored
 
-COVERAGES = {50: ("q25", "q75"), 80: ("q10", "q90"), 90: ("q05", "q95"), 98: ("q01", "q99")}
-OPINION = 0.005
-"""Distance of the probability of a rise from one half below which a forecast has no direction."""
+TESTED_BY = {"mae": "absolute_error", "rmse": "squared_error"}
+"""Metric of the score table -> the loss by whose tests it is judged, where the names differ."""
 
-FEWEST_OPINIONS = 100
-PINBALLS = {1: "q01", 5: "q05", 95: "q95", 99: "q99"}
+Tallies = dict[str, dict[int, Tally]]
+"""Model -> step -> what is kept of its forecasts."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the forecasts of some models were worth, on the stock-days that all of them forecast.
+
+    Losses are averaged over the symbols of a date, then over dates; coverages, widths and directions
+    are means over all forecasts. The column ``step`` (sessions ahead) leads in every table.
+
+    Attributes
+    ----------
+    overall : DataFrame
+        One row per step and model: forecasts and dates; crps, log_score (nats; NaN for quantile
+        forecasts), qlike (nats) and pinball_01/05/95/99 (bp); coverage_50/80/90/98 (%), width_50/80/90/98
+        (% of the price), share_up (% of outcomes); direction (% right of the forecasts that give a
+        rise 49.5 % or less, or 50.5 % or more; NaN where they are under 100), direction_gain (points
+        over chance) and direction_p (clustered by date); mae and rmse of the median price (% of the
+        last price); against the last price crps_skill, mae_skill and rmse_skill (%) and log_score_gain
+        (nats, with its standard error log_score_error), positive is better, and the p-values of
+        Diebold-Mariano tests crps_p, log_score_p and mae_p; tercile_spread (points: largest minus
+        smallest 90 % coverage over terciles of the model's own sigma); in_confidence_set (by log
+        score, by crps for a model without; NA where there is none) and is_best (alone in it, and
+        better than every other by a paired test); best_classical, the other classical model with the
+        lowest log score, with best_classical_gain (nats) and best_classical_p,
+        best_classical_crps_skill (%) and best_classical_crps_p against it; first_cutoff and
+        last_cutoff.
+    tests : DataFrame
+        One row per step, loss and ordered pair of models: model, baseline, difference (of mean
+        losses, model minus baseline; negative is better), error, p_value (two-sided), dates. Losses
+        are `losses.LOSSES`, in the units of `losses.Tally`.
+    confidence_sets : DataFrame
+        step, loss (log_score, crps), model, p_value, included.
+    periods, symbols : DataFrame
+        step, model, period (calendar year of the cutoff) or symbol, metric, value; metrics as in
+        `overall`.
+    per_symbol_tests : DataFrame
+        step, loss (log_score, crps), model, baseline (the last price, and gjr_t where it is), symbol,
+        difference, p_value, q_value (Benjamini-Hochberg over the symbols of one step, loss and pair).
+    improvement : DataFrame
+        step, loss, model, baseline, symbols, share_improved (%), share_significant (% better with
+        q < .05; NaN where none could be tested).
+    directions : DataFrame
+        step, model, symbol, hits (%), forecasts (those with an opinion), p_value (Pesaran-Timmermann),
+        q_value (over the symbols of one step and model).
+    terciles : DataFrame
+        step, model, tercile (low, middle, high), level, coverage (%).
+    pit : DataFrame
+        step, model, bin (0 to 19), share (they add up to one).
+    """
+
+    overall: pd.DataFrame
+    tests: pd.DataFrame
+    confidence_sets: pd.DataFrame
+    periods: pd.DataFrame
+    symbols: pd.DataFrame
+    per_symbol_tests: pd.DataFrame
+    improvement: pd.DataFrame
+    directions: pd.DataFrame
+    terciles: pd.DataFrame
+    pit: pd.DataFrame
 
 
 def with_scores(forecasts: pd.DataFrame, outcome: np.ndarray) -> pd.DataFrame:
@@ -39,95 +108,167 @@ def with_scores(forecasts: pd.DataFrame, outcome: np.ndarray) -> pd.DataFrame:
     )
 
 
-def score_table(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """Score every model at every step.
+def score(tables: Iterable[pd.DataFrame]) -> Scores:
+    """Score models on the stock-days that all of them forecast, one table in memory at a time.
 
     Parameters
     ----------
-    forecasts : DataFrame
-        Output of `with_scores`, all models under each other; only stock-days that every model
-        forecast are scored.
+    tables : iterable of DataFrame
+        The long table of one model each, as of `with_scores`; the last price's is among them. Where
+        models forecast different stock-days it is gone through twice.
 
-    Returns
-    -------
-    DataFrame
-        One row per step and model: forecasts and dates; means over dates of crps and log_score,
-        with their differences to the last price (``crps_skill`` in per cent; ``log_score_gain`` in
-        nats with its standard error ``log_score_error``; positive is better) and the p-values of
-        Diebold-Mariano tests; pinball losses in basis points; coverages in per cent; direction in
-        per cent, of the forecasts that give a rise 49.5 % or less, or 50.5 % or more (NaN where they
-        are under 100); MAE of the median price in per cent of the last price, over dates, with
-        ``mae_skill``; ``is_best`` where the model's log score is significantly lower than that of
-        every other; the first and last cutoff.
+    Raises
+    ------
+    UsageError
+        If a table is not of one model, the last price is missing, no stock-day is common to all, or
+        the iterable would have to be gone through twice and cannot.
     """
-    steps = sorted(forecasts["step"].unique())
-    return pd.concat(
-        [_of_step(forecasts[forecasts["step"] == step], step) for step in steps], ignore_index=True
+    tallies = _tallies(tables)
+    tests = _by_step(tallies, pair_tests)
+    sets = _by_step(tallies, confidence_sets)
+    by_symbol = _by_step(tallies, symbol_tests)
+    overall = _with_skill(_gather(tallies, lambda one: one.overall().assign(**_beside(one))), [])
+    return Scores(
+        overall=judge(overall, tests, sets)[_columns()],
+        tests=tests,
+        confidence_sets=sets,
+        periods=_long(_gather(tallies, lambda one: one.by_period().reset_index(names="period")), "period"),
+        symbols=_long(_gather(tallies, lambda one: one.by_symbol().reset_index(names="symbol")), "symbol"),
+        per_symbol_tests=by_symbol,
+        improvement=improvement(by_symbol),
+        directions=_gather(tallies, _directions),
+        terciles=_gather(tallies, lambda one: one.terciles),
+        pit=_gather(tallies, lambda one: pd.DataFrame({"bin": range(len(one.pit)), "share": one.pit})),
     )
 
 
-def _of_step(rows: pd.DataFrame, step: int) -> pd.DataFrame:
-    models = list(rows["model"].unique())
-    counts = rows.groupby(["cutoff", "symbol"])["model"].transform("size")
-    error = (np.exp(rows["q50"]) - np.exp(rows["outcome"])).abs()
-    common = rows.assign(absolute_error=error)[counts == len(models)]
-    daily = {score: daily_losses(common, score) for score in ("log_score", "crps", "absolute_error")}
-    means = {score: losses.mean() for score, losses in daily.items()}
-    log_scores = daily["log_score"]
-    records = []
-    for model in models:
-        mine = common[common["model"] == model]
-        tests = {
-            score: paired_test(losses[model].to_numpy(), losses[LAST_PRICE].to_numpy(), step)
-            for score, losses in daily.items()
-        }
-        rivals = [
-            paired_test(log_scores[model].to_numpy(), log_scores[other].to_numpy(), step)
-            for other in models
-            if other != model
-        ]
-        records.append(
-            {
-                "step": step,
-                "model": model,
-                "forecasts": len(mine),
-                "dates": len(log_scores),
-                "crps": means["crps"][model],
-                "crps_skill": 100 * (1 - means["crps"][model] / means["crps"][LAST_PRICE]),
-                "crps_p": tests["crps"].p_value,
-                "log_score": means["log_score"][model],
-                "log_score_gain": 0.0 - tests["log_score"].difference,
-                "log_score_error": tests["log_score"].error,
-                "log_score_p": tests["log_score"].p_value,
-                **{
-                    f"pinball_{level:02d}": 1e4 * _pinball(mine, name, level / 100)
-                    for level, name in PINBALLS.items()
-                },
-                **{f"coverage_{level}": 100 * _coverage(mine, *names) for level, names in COVERAGES.items()},
-                "direction": 100 * _direction(mine),
-                "share_up": 100 * float((mine["outcome"] > 0).mean()),
-                "mae": 100 * means["absolute_error"][model],
-                "mae_skill": 100 * (1 - means["absolute_error"][model] / means["absolute_error"][LAST_PRICE]),
-                "mae_p": tests["absolute_error"].p_value,
-                "is_best": all(test.first_is_better for test in rivals),
-                "first_cutoff": mine["cutoff"].min(),
-                "last_cutoff": mine["cutoff"].max(),
-            }
+def scores_json(scores: Scores) -> dict[str, list[dict[str, Any]]]:
+    """Express scores as JSON-ready values; what is not a finite number is null.
+
+    Returns
+    -------
+    dict
+        ``rows``: one per model, step and metric of `Scores.overall`: model, step, metric, value, and
+        for losses tests, one per other model: baseline, difference, error, p_value, dates. The
+        metrics mae and rmse have the tests of absolute and squared errors. The other tables of
+        `Scores` stand under their names, as lists of rows.
+    """
+    tests = {
+        key: _records(part[["baseline", "difference", "error", "p_value", "dates"]])
+        for key, part in scores.tests.groupby(["model", "step", "loss"])
+    }
+    rows: list[dict[str, Any]] = []
+    for figures in _records(scores.overall):
+        model, step = figures.pop("model"), figures.pop("step")
+        for metric, value in figures.items():
+            found = tests.get((model, step, TESTED_BY.get(metric, metric)))
+            row = {"model": model, "step": step, "metric": metric, "value": value}
+            rows.append(row | {"tests": found} if found else row)
+    others = [field.name for field in fields(scores) if field.name not in ("overall", "tests")]
+    return {"rows": rows, **{name: _records(getattr(scores, name)) for name in others}}
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
+
+
+def _tallies(tables: Iterable[pd.DataFrame]) -> Tallies:
+    tallies = _collect(tables, None)
+    if LAST_PRICE not in tallies:
+        raise UsageError(
+            f"Expected the forecasts of {LAST_PRICE} among those to score, got {', '.join(tallies) or 'none'}"
         )
-    return pd.DataFrame(records)
+    steps = _steps(tallies)
+    shared = [step for step in steps if all(step in mine for mine in tallies.values())]
+    present = {step: [mine[step].present for mine in tallies.values()] for step in shared}
+    if shared == steps and all(one.equals(masks[0]) for masks in present.values() for one in masks):
+        return tallies
+    if isinstance(tables, Iterator):
+        raise UsageError(
+            "The models forecast different stock-days, so that their tables must be read twice; "
+            "hand them over in a list"
+        )
+    common = {step: reduce(_both, masks) for step, masks in present.items()}
+    if not any(mask.to_numpy().any() for mask in common.values()):
+        raise UsageError("No stock-day was forecast by every model; score them on the same cutoffs")
+    return _collect(tables, common)
 
 
-def _pinball(rows: pd.DataFrame, quantile: str, level: float) -> float:
-    miss = rows["outcome"] - rows[quantile]
-    return float(np.maximum(level * miss, (level - 1) * miss).mean())
+def _steps(tallies: Tallies) -> list[int]:
+    return sorted({step for mine in tallies.values() for step in mine})
 
 
-def _coverage(rows: pd.DataFrame, low: str, high: str) -> float:
-    return float(rows["outcome"].between(rows[low], rows[high]).mean())
+def _collect(tables: Iterable[pd.DataFrame], common: dict[int, pd.DataFrame] | None) -> Tallies:
+    tallies: Tallies = {}
+    for table in tables:
+        names = [str(name) for name in table["model"].unique()]
+        if len(names) != 1 or names[0] in tallies:
+            raise UsageError(f"Expected each table to hold one model, all of it, got {', '.join(names)}")
+        tallies[names[0]] = tally(table, common)
+    return tallies
 
 
-def _direction(rows: pd.DataFrame) -> float:
-    opinion = rows[(rows["prob_up"] - 0.5).abs() >= OPINION]
-    if len(opinion) < FEWEST_OPINIONS:
-        return np.nan
-    return float(((opinion["prob_up"] > 0.5) == (opinion["outcome"] > 0)).mean())
+def _both(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    dates, symbols = one.index.intersection(other.index), one.columns.intersection(other.columns)
+    return one.loc[dates, symbols] & other.loc[dates, symbols]
+
+
+def _gather(tallies: Tallies, table_of: Callable[[Tally], pd.DataFrame]) -> pd.DataFrame:
+    """Lay one table of every step and model under each other, steps first."""
+    parts = [
+        table_of(mine[step]).assign(step=step, model=model)
+        for step in _steps(tallies)
+        for model, mine in tallies.items()
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    return rows[["step", "model", *rows.columns.drop(["step", "model"])]]
+
+
+def _by_step(tallies: Tallies, table_of: Callable[[int, dict[str, Tally]], pd.DataFrame]) -> pd.DataFrame:
+    tables = [
+        table_of(step, {model: mine[step] for model, mine in tallies.items()}) for step in _steps(tallies)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _columns() -> list[str]:
+    """List the figures of the stored table, in its order."""
+    return [name for name in stored("scores").schema.names if name not in ("version", "recorded_at")]
+
+
+def _with_skill(rows: pd.DataFrame, group: list[str]) -> pd.DataFrame:
+    """Add the gain on the last price's figures of the same step and group."""
+    keys = ["step", *group]
+    base = rows.loc[rows["model"] == LAST_PRICE, [*keys, "crps", "log_score", "mae", "rmse"]]
+    base = rows[keys].merge(base, on=keys, how="left").set_index(rows.index)
+    skills = {f"{name}_skill": 100 * (1 - rows[name] / base[name]) for name in ("crps", "mae", "rmse")}
+    return rows.assign(**skills, log_score_gain=base["log_score"] - rows["log_score"])
+
+
+def _long(rows: pd.DataFrame, group: str) -> pd.DataFrame:
+    return _with_skill(rows, [group]).melt(["step", "model", group], var_name="metric", value_name="value")
+
+
+def _beside(one: Tally) -> dict[str, float | pd.Timestamp]:
+    """Figures that only the whole test span has."""
+    inside = one.terciles.loc[one.terciles["level"] == 90, "coverage"].to_numpy()
+    return {
+        "direction_gain": one.directions.gain,
+        "direction_p": one.directions.p_value,
+        "tercile_spread": float(inside.max() - inside.min()),
+        "first_cutoff": one.dates[0],
+        "last_cutoff": one.dates[-1],
+    }
+
+
+def _directions(one: Tally) -> pd.DataFrame:
+    found = one.directions
+    return pd.DataFrame(
+        {
+            "symbol": one.symbols,
+            "hits": found.symbol_hits,
+            "forecasts": found.symbol_opinions,
+            "p_value": found.symbol_p_values,
+            "q_value": false_discovery(found.symbol_p_values),
+        }
+    )

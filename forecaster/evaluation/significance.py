@@ -26,7 +26,7 @@ class PairedTest:
     error : float
         HAC standard error of the difference; NaN where there is no test.
     p_value : float
-        Two-sided; NaN on too few dates, or where the losses do not differ at all.
+        Two-sided; NaN on too few dates, where the losses do not differ at all, or where one is NaN.
     dates : int
     """
 
@@ -39,6 +39,29 @@ class PairedTest:
     def first_is_better(self) -> bool:
         """Whether the first model's loss is lower and the difference is significant."""
         return self.difference < 0 and self.p_value < LEVEL
+
+
+def enough_dates(dates: int, horizon: int) -> bool:
+    """Whether a test over so many dates keeps its size."""
+    return dates >= FEWEST_PER_STEP * horizon + FEWEST_DATES
+
+
+def same_losses(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether losses differ in the last bit only, as those of a pool of one member from the member's."""
+    return np.allclose(first, second, rtol=1e-9, atol=1e-12)
+
+
+def false_discovery(p_values: np.ndarray) -> np.ndarray:
+    """Turn p-values of one family of tests into q-values (Benjamini and Hochberg 1995).
+
+    Rejecting where q is below a level keeps the expected share of false rejections below it. Tests
+    that could not be made (NaN) stay NaN and do not count.
+    """
+    q_values = np.full(len(p_values), np.nan)
+    made = np.isfinite(p_values)
+    if made.any():
+        q_values[made] = stats.false_discovery_control(p_values[made])
+    return q_values
 
 
 def daily_losses(forecasts: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -68,10 +91,7 @@ def paired_test(first: np.ndarray, second: np.ndarray, horizon: int) -> PairedTe
         Sessions ahead; overlapping outcomes correlate over horizon - 1 dates.
     """
     difference = float(np.mean(first - second)) if len(first) else np.nan
-    # A pool of one member is that member but for the last bit: nothing to test.
-    if len(first) < FEWEST_PER_STEP * horizon + FEWEST_DATES or np.allclose(
-        first, second, rtol=1e-9, atol=1e-12
-    ):
+    if not np.isfinite(difference) or not enough_dates(len(first), horizon) or same_losses(first, second):
         return PairedTest(difference, np.nan, np.nan, len(first))
     if horizon > 1:
         return _fixed_smoothing(first - second)

@@ -1,0 +1,648 @@
+"""The leak check: planted leaks are named, honest code is not accused."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import Run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecaster.cli.leaks import _function
+from forecaster.config import GROUPS, Recipe
+from forecaster.errors import TooLittleHistory, UsageError
+from forecaster.evaluation.backtest import backtest
+from forecaster.evaluation.invariance import Leak
+from forecaster.evaluation.leakage import leakcheck
+from forecaster.evaluation.perturbation import cut, perturb, telling_moments, thin, with_factors
+from forecaster.features import exogenous, trend
+from forecaster.history import History, history_of
+from forecaster.instruments import Instrument
+from forecaster.models import CLASSICAL, KINDS, NETWORKS
+from forecaster.models.distribution import StudentT
+from forecaster.sessions import next_sessions
+from forecaster.windows import Windows
+
+FIRST_CUTOFF = 9
+"""The tenth session: the earliest cutoff that every check tries."""
+
+SMALL = Recipe(lookback=8, horizon=4, cells=("gru",))
+ZONES = {"XNYS": "America/New_York", "XLON": "Europe/London"}
+
+Feature = Callable[[History], pd.DataFrame]
+
+
+def market(
+    exchanges: Mapping[str, str], sessions: int = 160, without: Mapping[str, Sequence[int]] | None = None
+) -> History:
+    """Random walks of some symbols, each on its exchange; `without` lists rows that a symbol lacks."""
+    frames = []
+    for seed, (symbol, exchange) in enumerate(exchanges.items()):
+        random = np.random.default_rng(seed)
+        close = 100 * np.exp(random.normal(0, 0.02, sessions).cumsum())
+        open_ = close * np.exp(random.normal(0, 0.01, sessions))
+        bars = pd.DataFrame(
+            {
+                "symbol": symbol,
+                "session": next_sessions(exchange, pd.Timestamp("2020-01-01"), sessions),
+                "open": open_,
+                "high": np.maximum(open_, close) * 1.01,
+                "low": np.minimum(open_, close) * 0.99,
+                "close": close,
+                "adj_close": close * np.linspace(0.9, 1.0, sessions),
+                "volume": random.uniform(1e5, 1e6, sessions),
+            }
+        )
+        frames.append(bars.drop(index=list((without or {}).get(symbol, []))))
+    return history_of(
+        pd.concat(frames),
+        {symbol: Instrument(symbol, symbol, at, ZONES[at], "") for symbol, at in exchanges.items()},
+    )
+
+
+@pytest.fixture(scope="module")
+def two() -> History:
+    """Two symbols on one exchange; BBB lacks four sessions."""
+    return market({"AAA": "XNYS", "BBB": "XNYS"}, without={"BBB": range(50, 54)})
+
+
+def days(history: History, symbol: str = "AAA") -> pd.Series:
+    return history.traded.loc[history.traded["symbol"] == symbol, "session"].reset_index(drop=True)
+
+
+def table(history: History, **columns: Any) -> pd.DataFrame:
+    return history.traded[["symbol", "session"]].assign(**columns)
+
+
+def by_symbol(values: pd.Series, history: History, change: Callable[[pd.Series], pd.Series]) -> pd.Series:
+    return values.groupby(history.traded["symbol"]).transform(change)
+
+
+def returns(history: History) -> pd.Series:
+    return by_symbol(history.prices["adj_close"], history, lambda price: np.log(price).diff())
+
+
+def only_leak(history: History, function: Feature) -> Leak:
+    report = leakcheck(history, function)
+    assert not report.clean
+    (leak,) = report.leaks
+    return leak
+
+
+def scaler_on_everything(history: History) -> pd.DataFrame:
+    move = returns(history)
+    return table(history, move=move, leaky=by_symbol(move, history, lambda x: (x - x.mean()) / x.std()))
+
+
+def largest_ever(history: History) -> pd.DataFrame:
+    close = history.traded["close"]
+    return table(history, leaky=close / by_symbol(close, history, lambda x: pd.Series(x.max(), x.index)))
+
+
+def centred_mean(history: History) -> pd.DataFrame:
+    smooth = by_symbol(returns(history), history, lambda x: x.rolling(5, center=True, min_periods=1).mean())
+    return table(history, move=returns(history), leaky=smooth)
+
+
+def backward_fill_of_the_first_rows(history: History) -> pd.DataFrame:
+    return table(history, leaky=by_symbol(returns(history), history, lambda x: x.rolling(20).std().bfill()))
+
+
+def range_of_the_session_that_is_forecast(history: History) -> pd.DataFrame:
+    spread = np.log(history.traded["high"] / history.traded["low"])
+    return table(history, spread=spread, leaky=by_symbol(spread, history, lambda x: x.shift(-1)))
+
+
+def label_among_the_inputs(history: History) -> pd.DataFrame:
+    return table(history, leaky=by_symbol(returns(history), history, lambda x: np.sign(x.shift(-1))))
+
+
+def level_of_adjusted_prices(history: History) -> pd.DataFrame:
+    return table(history, leaky=history.prices["adj_close"])
+
+
+@pytest.mark.parametrize(
+    ("function", "row"),
+    [
+        (scaler_on_everything, 1),
+        (largest_ever, 0),
+        (centred_mean, FIRST_CUTOFF - 1),
+        (backward_fill_of_the_first_rows, 0),
+        (range_of_the_session_that_is_forecast, FIRST_CUTOFF),
+        (level_of_adjusted_prices, 0),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_planted_leak_is_named(two: History, function: Feature, row: int) -> None:
+    leak = only_leak(two, function)
+    assert (leak.feature, leak.symbol, leak.session) == ("leaky", "AAA", days(two)[row])
+    assert leak.also == ()
+    for word in (function.__name__, "leaky", "AAA", str(days(two)[row].date()), str(leak.cutoff.date())):
+        assert word in leak.message
+    assert leak.cutoff >= pd.Timestamp(days(two)[row], tz="UTC")
+
+
+def test_the_sign_of_the_next_return_is_a_leak(two: History) -> None:
+    """What moves with an even chance only shows at one of the cutoffs."""
+    leak = only_leak(two, label_among_the_inputs)
+    assert leak.feature == "leaky"
+    assert leak.session <= days(two)[69]
+
+
+def test_a_backward_fill_over_a_gap_is_named(two: History) -> None:
+    def filled(history: History) -> pd.DataFrame:
+        wide = history.traded.pivot(index="session", columns="symbol", values="close").bfill()
+        return wide.stack().rename("leaky").reset_index()
+
+    leak = only_leak(two, filled)
+    assert (leak.feature, leak.symbol, leak.session) == ("leaky", "BBB", days(two, "AAA")[50])
+
+    def forward(history: History) -> pd.DataFrame:
+        wide = history.traded.pivot(index="session", columns="symbol", values="close").ffill()
+        return wide.stack().rename("honest").reset_index()
+
+    assert leakcheck(two, forward).clean
+
+
+def test_a_backward_fill_of_one_row_shows_at_the_end_of_a_gap(two: History) -> None:
+    def filled(history: History) -> pd.DataFrame:
+        wide = history.traded.pivot(index="session", columns="symbol", values="close").bfill(limit=1)
+        return wide.stack().rename("leaky").reset_index()
+
+    leak = only_leak(two, filled)
+    assert (leak.symbol, leak.session) == ("BBB", days(two, "AAA")[53])
+
+
+def of_the_same_session(history: History) -> pd.DataFrame:
+    level = history.factors.set_index("session")["value"]
+    return table(history, close=history.traded["close"], leaky=history.traded["session"].map(level))
+
+
+def as_known(history: History) -> pd.DataFrame:
+    closes = history.traded["session"] + pd.Timedelta(hours=16)
+    rows = table(history, close=closes.dt.tz_localize("America/New_York").dt.tz_convert("UTC"))
+    level = history.factors[["known_at", "value"]].sort_values("known_at", kind="stable")
+    merged = pd.merge_asof(rows.sort_values("close"), level, left_on="close", right_on="known_at")
+    return merged[["symbol", "session", "value"]]
+
+
+def test_a_factor_used_before_it_is_known_is_named(two: History) -> None:
+    told = with_factors(two, ["volatility_index"])
+    leak = only_leak(told, of_the_same_session)
+    assert (leak.feature, leak.symbol) == ("leaky", "AAA")
+    assert leak.session in set(days(two)[: FIRST_CUTOFF + 1]), "or earlier: every session tells it"
+    assert leakcheck(told, as_known).clean
+
+
+def test_a_single_late_factor_is_found(two: History) -> None:
+    """Known at the close always but once, when it came three days late."""
+    told = with_factors(two, ["volatility_index"])
+    known = told.factors["known_at"] - pd.Timedelta(minutes=15)
+    known[117] += pd.Timedelta(days=3)
+    late = replace(told, factors=told.factors.assign(known_at=known))
+    leak = only_leak(late, of_the_same_session)
+    assert (leak.feature, leak.symbol, leak.session) == ("leaky", "AAA", days(two)[117])
+    assert leakcheck(late, as_known).clean
+
+
+def test_a_row_that_needs_the_future_is_a_leak(two: History) -> None:
+    def with_an_outcome(history: History) -> pd.DataFrame:
+        rows = table(
+            history, move=returns(history), after=by_symbol(returns(history), history, pd.Series.shift)
+        )
+        known = by_symbol(history.traded["close"], history, lambda x: x.shift(-1)).notna()
+        return rows[known]
+
+    leak = only_leak(two, with_an_outcome)
+    assert leak.feature == "the row"
+    assert "is there, but missing once" in leak.message
+    assert leak.session == days(two)[FIRST_CUTOFF]
+
+
+def honest(history: History) -> pd.DataFrame:
+    move = returns(history)
+    scaled = by_symbol(move, history, lambda x: (x - x.expanding().mean()) / x.expanding().std())
+    return table(
+        history,
+        move=move,
+        scaled=scaled,
+        smooth=by_symbol(move, history, lambda x: x.rolling(20).mean()),
+        spread=by_symbol(move, history, lambda x: x.ewm(span=10).std()).astype(np.float32),
+        rank=move.groupby(history.traded["session"]).rank(),
+        up=move > 0,
+        regime=pd.cut(scaled, [-np.inf, -1, 1, np.inf], labels=["down", "calm", "up"]),
+        unknown=np.nan,
+        weekday=history.traded["session"].dt.day_name(),
+    )
+
+
+def test_honest_features_are_not_accused(two: History) -> None:
+    report = leakcheck(two, honest)
+    assert report.clean
+    (check,) = report.checks
+    assert check.features == 9
+    assert check.still == ("unknown", "weekday")
+    assert "not judged" in check.note
+    assert check.cutoffs == 12
+    assert check.cells > 12 * 3 * 9 * 2 * 7
+
+
+def test_what_closes_later_elsewhere_is_the_future() -> None:
+    """London closes hours before New York: there, New York's same session is still to come."""
+    history = market({"LON": "XLON", "NYC": "XNYS"})
+
+    def other(history: History, asking: str, asked: str) -> pd.DataFrame:
+        close = history.traded.set_index("symbol").loc[asked].set_index("session")["close"]
+        rows = history.traded[history.traded["symbol"] == asking]
+        return rows[["symbol", "session"]].assign(own=rows["close"], leaky=rows["session"].map(close))
+
+    leak = only_leak(history, lambda history: other(history, "LON", "NYC"))
+    assert (leak.feature, leak.symbol) == ("leaky", "LON")
+    assert leak.session in set(days(history, "NYC"))
+    assert leakcheck(history, lambda history: other(history, "NYC", "LON")).clean
+
+
+def test_a_function_with_two_answers_is_told_so(two: History) -> None:
+    random = np.random.default_rng(0)
+    with pytest.raises(UsageError, match="two runs on one and the same history differ in noise"):
+        leakcheck(two, lambda history: table(history, noise=random.normal(size=len(history.traded))))
+    fixed = leakcheck(
+        two,
+        lambda history: table(
+            history, close=history.traded["close"], noise=np.random.default_rng(0).normal()
+        ),
+    )
+    assert fixed.clean
+
+
+def test_a_function_that_reads_something_else_cannot_be_judged(two: History) -> None:
+    stored = centred_mean(two)
+
+    def from_elsewhere(history: History) -> pd.DataFrame:
+        return table(history).merge(stored, on=["symbol", "session"])
+
+    with pytest.raises(UsageError, match="does not read the history"):
+        leakcheck(two, from_elsewhere)
+
+
+def test_a_function_may_write_into_its_argument(two: History) -> None:
+    def writing(history: History) -> pd.DataFrame:
+        history.traded["close"] = history.traded["close"] * 2
+        return table(history, close=history.traded["close"])
+
+    before = two.fingerprint
+    assert leakcheck(two, writing).clean
+    assert replace(two).fingerprint == before
+
+
+def test_a_function_that_needs_many_rows_is_judged_on_the_others(two: History) -> None:
+    def demanding(history: History) -> pd.DataFrame:
+        if len(history.traded) < 60:
+            raise ValueError("60 rows at least")
+        return table(history, leaky=by_symbol(history.traded["close"], history, lambda x: x.shift(-1)))
+
+    report = leakcheck(two, demanding)
+    assert report.leaks[0].session == days(two)[FIRST_CUTOFF]
+    assert "left out, such as: function demanding failed: ValueError: 60 rows" in report.checks[0].note
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda history: 3, "expected a DataFrame, got int"),
+        (lambda history: history.traded[["symbol", "session"]], "one per feature"),
+        (lambda history: history.traded.set_index(["symbol", "session"]), "reset_index"),
+        (lambda history: pd.concat([history.traded] * 2), "two rows for AAA at 2020-01-02"),
+        (lambda history: history.traded.assign(symbol="CCC"), "no symbol 'CCC'"),
+        (lambda history: history.traded.assign(session="soon"), "holds no dates"),
+        (lambda history: history.traded.assign(session="2020-01-04"), "2020-01-04 is no session"),
+        (lambda history: history.nonsense, "AttributeError"),
+    ],
+)  # fmt: skip
+def test_a_table_of_another_shape_is_refused(two: History, function: Feature, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        leakcheck(two, function)
+
+
+def test_nothing_compared_is_not_clean() -> None:
+    short = market({"AAA": "XNYS"}, sessions=15)
+    with pytest.raises(TooLittleHistory, match="no value to compare"):
+        leakcheck(short, lambda history: table(history, late=returns(history).rolling(30).mean()))
+    with pytest.raises(TooLittleHistory):
+        leakcheck(short, Recipe(), models=())
+    with pytest.raises(TooLittleHistory, match="no future"):
+        leakcheck(market({"AAA": "XNYS"}, sessions=1), level_of_adjusted_prices)
+    with pytest.raises(UsageError, match="cutoffs"):
+        leakcheck(short, level_of_adjusted_prices, cutoffs=0)
+
+
+WEIGHTS = st.lists(st.floats(-2, 2).filter(lambda weight: abs(weight) > 0.01), min_size=1, max_size=3)
+
+
+@settings(max_examples=12, deadline=None)
+@given(past=WEIGHTS, future=WEIGHTS, ahead=st.integers(1, 4), peeks=st.booleans())
+def test_a_filter_is_a_leak_exactly_if_it_weighs_a_later_row(
+    past: list[float], future: list[float], ahead: int, peeks: bool
+) -> None:
+    history = market({"AAA": "XNYS", "BBB": "XNYS"}, sessions=40)
+    weights = dict(enumerate(past)) | (
+        {-ahead - k: weight for k, weight in enumerate(future)} if peeks else {}
+    )
+
+    def weighted(history: History) -> pd.DataFrame:
+        move = returns(history)
+        return table(
+            history,
+            sum=by_symbol(move, history, lambda x: sum(w * x.shift(k).fillna(0) for k, w in weights.items())),
+        )
+
+    assert leakcheck(history, weighted, cutoffs=3).clean != peeks
+
+
+def random_walk_forecasts(history: History, leaky: bool = False) -> pd.DataFrame:
+    """Forecasts one session ahead, with what came of them."""
+    move = returns(history)
+    after = by_symbol(move, history, lambda x: x.shift(-1))
+    spread = by_symbol(move, history, lambda x: x.expanding(20).std() if not leaky else x * 0 + x.std())
+    rows = pd.DataFrame(
+        {
+            "model": "walk",
+            "symbol": history.traded["symbol"],
+            "cutoff": history.traded["session"],
+            "step": 1,
+            "session": by_symbol(history.traded["session"], history, lambda x: x.shift(-1)),
+            "sigma": spread,
+            "outcome": after,
+            "log_score": (after / spread) ** 2,
+        }
+    )
+    return rows[after.notna() & spread.notna()]
+
+
+def test_a_table_of_forecasts_may_hold_what_came_of_them() -> None:
+    history = market({"AAA": "XNYS", "BBB": "XNYS"})
+    report = leakcheck(history, random_walk_forecasts)
+    assert report.clean
+    assert report.checks[0].cutoffs == 3
+    leak = only_leak(history, lambda history: random_walk_forecasts(history, leaky=True))
+    assert (leak.feature, leak.symbol) == ("sigma (model walk, step 1)", "AAA")
+
+
+def test_a_whole_backtest_is_clean(history: History) -> None:
+    short = history.until("2015-06-30").only(["AAPL", "NVDA"])
+
+    def forecasts(history: History) -> pd.DataFrame:
+        models = ["rolling_t", "ewma_t"]
+        return backtest(history, SMALL, folds=3, test_sessions=150, models=models).forecasts
+
+    (check,) = leakcheck(short, forecasts, cutoffs=3).checks
+    assert check.leak is None
+    assert check.cutoffs == 3
+    assert check.cells > 10_000
+
+
+@pytest.fixture(scope="module")
+def long() -> History:
+    """Two symbols with enough sessions for windows and a fit."""
+    return market({"AAA": "XNYS", "BBB": "XNYS"}, sessions=240)
+
+
+def recipe_leaks(history: History) -> dict[str, Leak]:
+    return {leak.what: leak for leak in leakcheck(history, SMALL, models=(), cutoffs=4).leaks}
+
+
+def test_a_centred_mean_among_the_inputs_is_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = trend.columns
+
+    def planted(bars: Any) -> np.ndarray:
+        columns = true(bars)
+        columns[:, 1] = pd.Series(bars.log_return).rolling(3, center=True, min_periods=1).mean()
+        return columns
+
+    monkeypatch.setattr(trend, "columns", planted)
+    found = recipe_leaks(long)
+    leak = found["inputs"]
+    assert (leak.feature, leak.symbol, leak.session) == ("trend.return_22", "AAA", days(long)[FIRST_CUTOFF])
+    assert found["windows"].feature == "trend.return_22 (offset 0)"
+    assert "labels" not in found
+
+
+def test_a_backward_fill_of_the_inputs_is_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = trend.columns
+    monkeypatch.setattr(trend, "columns", lambda bars: pd.DataFrame(true(bars)).bfill().to_numpy())
+    leak = recipe_leaks(long)["inputs"]
+    assert (leak.symbol, leak.session) == ("AAA", days(long)[0])
+    assert leak.feature == "trend.return_5"
+    assert "trend.volume_trend" in leak.also
+
+
+def test_a_factor_read_at_its_session_is_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the history holds no factor at all."""
+    true = exogenous._factor
+
+    def early(factors: pd.DataFrame, name: str) -> pd.DataFrame:
+        rows = true(factors, name)
+        return rows.assign(known_at=rows["known_at"] - pd.Timedelta(minutes=15))
+
+    assert len(long.factors) == 0
+    monkeypatch.setattr(exogenous, "_factor", early)
+    found = recipe_leaks(long)
+    assert list(found) == ["inputs with factors"]
+    assert found["inputs with factors"].feature.startswith("exogenous.")
+    assert found["inputs with factors"].symbol == "AAA"
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_labels_shifted_by_one_are_named(long: History, monkeypatch: pytest.MonkeyPatch, shift: int) -> None:
+    true = Windows.labels
+
+    def shifted(windows: Windows, ends: np.ndarray, known_by: np.datetime64 | None = None) -> np.ndarray:
+        return true(windows, np.clip(ends + shift, 0, len(windows.panel.code) - 1), known_by)
+
+    monkeypatch.setattr(Windows, "labels", shifted)
+    leak = recipe_leaks(long)["labels"]
+    first = max(0, -shift)
+    assert (leak.feature, leak.symbol, leak.session) == ("step 1", "AAA", days(long)[first])
+    assert "log return over exactly 1 sessions" in leak.message
+    close = long.bars("AAA")["adj_close"].to_numpy()
+    assert leak.after == pytest.approx(np.log(close[first + 1] / close[first]))
+    assert leak.before == pytest.approx(np.log(close[first + 1 + shift] / close[first + shift]))
+
+
+def test_labels_told_too_soon_are_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = Windows.labels
+    monkeypatch.setattr(Windows, "labels", lambda windows, ends, known_by=None: true(windows, ends))
+    leak = recipe_leaks(long)["labels"]
+    assert leak.feature == "step 4"
+    assert leak.session == days(long)[FIRST_CUTOFF - 3]
+    assert "before the session it ends on has closed" in leak.message
+
+
+class Toy:
+    """A width learned from returns, in ways that peek or do not."""
+
+    name, steps = "toy", 1
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+    def fit(self, windows: Windows, known_by: np.datetime64, advance: Callable[[str], None]) -> "Toy":
+        known = windows.ends[windows.panel.known_at[windows.ends] <= known_by]
+        if self.way == "scaler on everything":
+            self.sigma = np.nanstd(windows.panel.log_return)
+        elif self.way == "labels known later":
+            self.sigma = np.nanstd(windows.labels(known))
+        else:
+            self.sigma = np.nanstd(windows.labels(known, known_by))
+        return self
+
+    def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
+        base = windows.panel.base_sigma[ends]
+        if self.way == "scaled over what is asked":
+            base = base / base.mean()
+        sigma = self.sigma * base[:, None] * np.ones(windows.horizon)
+        return StudentT(0 * sigma, sigma, 0 * sigma + 5)
+
+
+@pytest.mark.parametrize(
+    ("way", "where"),
+    [
+        ("scaler on everything", "fit of toy"),
+        ("labels known later", "fit of toy"),
+        ("scaled over what is asked", "forecasts of toy"),
+        ("honest", None),
+    ],
+)
+def test_a_model_kind_that_peeks_is_named(
+    long: History, monkeypatch: pytest.MonkeyPatch, way: str, where: str | None
+) -> None:
+    monkeypatch.setitem(KINDS, "toy", lambda recipe, seeds: Toy(way))
+    found = {leak.what: leak for leak in leakcheck(long, "toy").leaks}
+    assert list(found) == ([] if where is None else [where])
+    for leak in found.values():
+        assert leak.feature == "sigma (step 1)"
+        assert leak.symbol == "AAA"
+        assert leak.session in set(days(long))
+
+
+def test_an_unknown_model_is_refused_before_anything_is_computed(two: History) -> None:
+    with pytest.raises(UsageError, match="'arima'; choose one of constant"):
+        leakcheck(two, "arima")
+
+
+@pytest.mark.parametrize(
+    "recipe", [Recipe(), *(Recipe(groups=(group,)) for group in GROUPS)], ids=lambda one: "-".join(one.groups)
+)
+def test_the_shipped_recipes_are_clean(history: History, recipe: Recipe) -> None:
+    report = leakcheck(history.until("2014-03-31"), recipe, models=(), cutoffs=6)
+    assert [leak.message for leak in report.leaks] == []
+    assert [check.what for check in report.checks][:3] == ["inputs", "windows", "labels"]
+    assert all(check.cells > 1000 for check in report.checks)
+
+
+@pytest.mark.parametrize("names", [CLASSICAL, *((name,) for name in NETWORKS)], ids=lambda names: names[0])
+def test_the_shipped_model_kinds_are_clean(history: History, names: tuple[str, ...]) -> None:
+    assert {*CLASSICAL, *NETWORKS} == set(KINDS)
+    report = leakcheck(history.until("2014-06-30"), SMALL, names, cutoffs=1)
+    assert [leak.message for leak in report.leaks] == []
+    kinds = [check for check in report.checks if check.what.startswith(("fit of", "forecasts of"))]
+    assert [check.what for check in kinds] == [
+        f"{part} of {name}" for name in names for part in ("fit", "forecasts")
+    ]
+    assert all(("one epoch" in check.note) == (check.what.split()[-1] in NETWORKS) for check in kinds)
+    assert all(check.cells > 100 for check in kinds)
+
+
+def test_another_future_leaves_the_past_alone(two: History) -> None:
+    told = with_factors(two, ["volatility_index"])
+    moment = np.datetime64("2020-04-01T20:00", "ns")
+    past = told.traded["session"] <= pd.Timestamp("2020-04-01")
+    known = told.factors["known_at"] <= pd.Timestamp(moment, tz="UTC")
+    sessions = told.traded.loc[past, "session"].nunique()
+    assert known.sum() == sessions - 1, "that session's own is known a quarter of an hour later"
+    made_up = perturb(told, moment)
+    pd.testing.assert_frame_equal(made_up.traded[past], told.traded[past], check_dtype=False)
+    pd.testing.assert_frame_equal(made_up.factors[known], told.factors[known])
+    for name in ("open", "high", "low", "close", "volume"):
+        assert (made_up.traded.loc[~past, name] != told.traded.loc[~past, name]).all()
+    assert (made_up.factors.loc[~known, "value"] != told.factors.loc[~known, "value"]).all()
+    bars = made_up.prices
+    assert (bars[["open", "close"]].max(axis=1) <= bars["high"]).all()
+    assert (bars[["open", "close"]].min(axis=1) >= bars["low"]).all()
+    assert (thin(told, moment).prices["adj_close"] > 0).all()
+    assert past.sum() < len(thin(told, moment).traded) < len(told.traded)
+    ended = cut(told, moment)
+    pd.testing.assert_frame_equal(ended.traded, told.traded[past].reset_index(drop=True))
+    assert ended.as_of == pd.Timestamp("2020-04-01")
+    assert len(ended.factors) == known.sum()
+
+
+def test_cutoffs_are_chosen_where_leaks_hide(two: History) -> None:
+    session = days(two)
+    chosen = pd.DatetimeIndex(telling_moments(two, 12)).normalize()
+    assert len(chosen) == 12
+    assert {session[9], session[69], session.iloc[-2], session[49], session[50], session[53]} <= set(chosen)
+    assert session.iloc[-1] not in chosen
+    assert len(telling_moments(two, 10_000)) == len(session) - 1
+    np.testing.assert_array_equal(telling_moments(two, 12), telling_moments(two, 12))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.fixture
+def files(two: History, tmp_path: Path) -> Path:
+    two.prices.to_csv(tmp_path / "prices.csv", index=False)
+    (tmp_path / "mine.py").write_text(
+        "number = 3\n"
+        "def clean(history):\n"
+        "    return history.traded[['symbol', 'session', 'close']]\n"
+        "def leaky(history):\n"
+        "    rows = history.traded\n"
+        "    return rows[['symbol', 'session']].assign(next=rows.groupby('symbol')['close'].shift(-1))\n"
+    )
+    return tmp_path
+
+
+def test_the_command_judges_a_function_on_a_file(run: Run, files: Path, two: History) -> None:
+    on = ("leakcheck", "--prices", "prices.csv", "--function")
+    done = run(*on, "mine.py:clean")
+    assert "prices.csv, 2 symbols" in done.stdout
+    assert "No leak found" in done.stdout
+    told = run.refused(*on, "mine.py:leaky")
+    assert f"next of AAA at {days(two)[FIRST_CUTOFF].date()}" in told
+    report = json.loads(run(*on, "mine.py:leaky", "--json", code=1).stdout)
+    assert report["clean"] is False
+    assert report["leaks"][0]["session"] == str(days(two)[FIRST_CUTOFF].date())
+    assert report["checks"][0]["cells"] > 1000
+    assert "not callable" in run.refused(*on, "mine.py:number", code=2)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("mine.py:nothing", "not there in"),
+        ("yours.py:clean", "no file .*yours.py"),
+        ("mine.py", "expected FILE.py:NAME"),
+        ("prices.csv:clean", "expected FILE.py:NAME"),
+        ("broken.py:clean", "fails on import: SyntaxError"),
+    ],
+)
+def test_a_file_without_that_function_is_refused(files: Path, place: str, told: str) -> None:
+    (files / "broken.py").write_text("def clean(history:")
+    with pytest.raises(UsageError, match=told):
+        _function(f"{files}/{place}")
+
+
+def test_the_command_judges_a_recipe_on_the_sample(run: Run, tmp_path: Path) -> None:
+    done = run("leakcheck", "--models", "constant", "--groups", "trend", "--cutoffs", "2", "--home", "none")
+    for word in ("the bundled sample, 6 symbols", "inputs", "windows", "labels", "fit of constant"):
+        assert word in done.stdout
+    assert not (tmp_path / "none").exists()
