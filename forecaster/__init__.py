@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from forecaster.config import Recipe, Settings
     from forecaster.errors import ForecasterError
     from forecaster.evaluation.backtest import Backtest, backtest
+    from forecaster.evaluation.folds import Plan
+    from forecaster.evaluation.leakage import leakcheck
     from forecaster.first_run import quickstart
     from forecaster.history import History
     from forecaster.models.trained import Model
@@ -36,10 +38,12 @@ _ROOMS = {
     "ForecasterError": "errors",
     "History": "history",
     "Model": "models.trained",
+    "Plan": "evaluation.folds",
     "Recipe": "config",
     "Settings": "config",
     "Workspace": "workspace",
     "backtest": "evaluation.backtest",
+    "leakcheck": "evaluation.leakage",
     "plot_forecast": "plots",
     "plot_scores": "plots",
     "quickstart": "first_run",
@@ -51,10 +55,12 @@ __all__ = [
     "ForecasterError",
     "History",
     "Model",
+    "Plan",
     "Recipe",
     "Settings",
     "Workspace",
     "backtest",
+    "leakcheck",
     "plot_forecast",
     "plot_scores",
     "quickstart",

@@ -1,6 +1,6 @@
-"""The README's table is that of the stored results, and its commands exist."""
+"""The README's tables are those of the stored results, and its commands exist."""
 
-import importlib.util
+import importlib
 import json
 import re
 import subprocess
@@ -9,24 +9,28 @@ from io import StringIO
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from forecaster.evaluation.verdict import verdict
+from forecaster.evaluation.verdict import subject, verdict
+from forecaster.models import TITLES
 from forecaster.report import score_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_is_that_of_the_stored_results() -> None:
-    spec = importlib.util.spec_from_file_location("sample_benchmark", ROOT / "benchmarks" / "sample.py")
-    assert spec and spec.loader
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
-    results = json.loads(benchmark.RESULTS.read_text(encoding="utf-8"))
-    assert benchmark.insert(README, results) == README
+@pytest.mark.parametrize("name", ["sample", "panel"])
+def test_each_table_is_that_of_the_stored_results(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    tables = importlib.import_module("tables")
+    results = json.loads((tables.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert tables.insert(README, name, results) == README
     scores = pd.read_json(StringIO(json.dumps(results["scores"])))
-    assert results["verdict"] == verdict(scores)
+    assert results["verdict"].endswith(verdict(scores, 1, subject(scores)))
     assert results["rows"] == score_rows(scores).to_dict("records")
+    shown = {row["Model"].removesuffix(" (best)") for row in results["rows"]}
+    assert shown == {TITLES[model] for model in results["about"]["models"]}
+    assert "/" not in json.dumps(results["about"]["inputs"])
 
 
 def test_every_command_named_exists() -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from forecaster.cli import data, models
+from forecaster.cli import data, evaluation, leaks, models  # noqa: F401  commands register themselves
 from forecaster.cli.common import DONE, INTERRUPTED, app
 from forecaster.errors import ForecasterError
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forecaster.errors import UsageError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -33,6 +35,12 @@ AsOf = Annotated[
 ]
 Cells = Annotated[str, typer.Option("--cells", help="Kinds of network: rnn, lstm, gru; separated by commas.")]
 Seeds = Annotated[int, typer.Option("--seeds", help="Networks of each kind.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", help="Our column = the file's, e.g. session=Day,close=Last.", show_default=False
+    ),
+]
 Symbols = Annotated[
     list[str] | None, typer.Argument(help="Symbols (default: the watchlist).", show_default=False)
 ]
@@ -49,6 +57,23 @@ def open_workspace(home: Path | None) -> "Workspace":
 def listed(text: str) -> tuple[str, ...]:
     """Split at commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def mapping(text: str | None) -> dict[str, str]:
+    """Split ``ours=theirs`` pairs at commas.
+
+    Raises
+    ------
+    UsageError
+        If a part is no pair.
+    """
+    pairs = {}
+    for pair in listed(text or ""):
+        ours, found, theirs = pair.partition("=")
+        if not found:
+            raise UsageError(f"--columns: expected our=theirs, got {pair!r}")
+        pairs[ours.strip()] = theirs.strip()
+    return pairs
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:

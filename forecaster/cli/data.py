@@ -10,16 +10,17 @@ from forecaster.cli.common import (
     FAILED,
     PARTLY,
     AsJson,
+    Columns,
     Home,
     Symbols,
     app,
-    listed,
+    mapping,
     open_workspace,
     print_frame,
     print_json,
     records,
 )
-from forecaster.errors import RateLimited, SourceError, UsageError
+from forecaster.errors import RateLimited, SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,10 +61,7 @@ def update(
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet file, or a folder of them.")],
     home: Home = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Our column = the file's, e.g. session=Day,close=Last.", show_default=False),
-    ] = None,
+    columns: Columns = None,
     exchange: Annotated[str, typer.Option(help="Market identifier code of the exchange.")] = "XNYS",
     currency: Annotated[
         str | None,
@@ -73,13 +71,8 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Take prices from a file, whole or not at all."""
-    mapping = {}
-    for pair in listed(columns or ""):
-        ours, found, theirs = pair.partition("=")
-        if not found:
-            raise UsageError(f"--columns: expected our=theirs, got {pair!r}")
-        mapping[ours.strip()] = theirs.strip()
-    _report_outcomes(open_workspace(home).import_file(file, mapping, exchange, currency, replace), as_json)
+    named = mapping(columns)
+    _report_outcomes(open_workspace(home).import_file(file, named, exchange, currency, replace), as_json)
 
 
 @watchlist.command("list")

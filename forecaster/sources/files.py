@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster.errors import FileFormatError, UsageError
-from forecaster.instruments import Instrument, normalise
+from forecaster.instruments import SYMBOL_PATTERN, Instrument, normalise
 from forecaster.sessions import all_sessions, calendar, positions
 from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
 from forecaster.tables import problems
@@ -46,6 +46,13 @@ class FilesSource:
         Market identifier code whose sessions the dates must be.
     currency : str, optional
         Default: US dollars on an exchange in New York, else left blank.
+    drop_faulty : bool
+        Leave faulty rows out, and tell them in `dropped`, instead of refusing the file.
+
+    Attributes
+    ----------
+    dropped : DataFrame
+        file, row, symbol and reason of each row left out.
 
     Raises
     ------
@@ -67,16 +74,24 @@ class FilesSource:
         columns: Mapping[str, str] | None = None,
         exchange: str = "XNYS",
         currency: str | None = None,
+        drop_faulty: bool = False,
     ) -> None:
         zone = str(calendar(exchange).tz)
         self._market = {"exchange": exchange, "timezone": zone}
         self._currency = currency if currency is not None else ("USD" if zone == "America/New_York" else "")
         self._bars: dict[str, pd.DataFrame] = {}
+        dropped = []
         for file in _files(path):
-            for symbol, bars in _read(file, dict(columns or {}), exchange):
+            frame = _matched(file, dict(columns or {}))
+            if drop_faulty:
+                frame, faults = _without_faults(frame, exchange)
+                dropped.append(faults.assign(file=file.name))
+            for symbol, bars in _by_symbol(file, frame, exchange):
                 if symbol in self._bars:
                     raise FileFormatError(f"{file.name}: {symbol} stands in an earlier file too; keep one")
                 self._bars[symbol] = bars
+        columns_told = ["file", "row", "symbol", "reason"]
+        self.dropped = pd.concat(dropped)[columns_told] if dropped else pd.DataFrame(columns=columns_told)
 
     def symbols(self) -> tuple[str, ...]:
         return tuple(self._bars)
@@ -106,27 +121,54 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _read(file: Path, columns: Mapping[str, str], exchange: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def _matched(file: Path, given: Mapping[str, str]) -> pd.DataFrame:
+    """Read a file's columns under our names; its cells as they are, its rows by line."""
     raw = _table(file)
     # Line 1 of a CSV is its header; a Parquet file has rows only.
     first = 2 if file.suffix.lower() == ".csv" else 1
     raw = raw.set_axis(pd.RangeIndex(first, first + len(raw))).dropna(how="all")
     if raw.empty:
         raise FileFormatError(f"{file.name} is empty: expected a header and one row per session")
-    matched = _matched(file, raw.columns, columns)
+    matched = _names(file, raw.columns, given)
     frame = raw[list(matched.values())].set_axis(list(matched), axis="columns")
-    frame["session"] = _dates(file, frame["session"])
-    for name in NUMBERS:
-        if name in frame:
-            frame[name] = _numbers(file, name, frame[name])
     if "adj_close" not in frame:
         frame["adj_close"] = frame["close"]
     if "symbol" not in frame:
         frame["symbol"] = file.stem
+    return frame
+
+
+def _without_faults(frame: pd.DataFrame, exchange: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Part the rows that would be refused from the others, and sort these.
+
+    Returns
+    -------
+    sound : DataFrame
+    faults : DataFrame
+        row, symbol and reason of each row that is not.
+    """
+    tidy = frame["symbol"].astype("string").str.strip().str.upper()
+    dates = _as_dates(frame["session"])
+    numbers = frame[list(NUMBERS)].apply(pd.to_numeric, errors="coerce").astype(float)
+    reason = problems(numbers).reindex(frame.index)
+    reason = reason.mask(pd.DataFrame({"symbol": tidy, "session": dates}).duplicated(), "stands twice")
+    reason = reason.mask(positions(exchange, dates.to_numpy()) < 0, f"no session of {exchange}")
+    reason = reason.mask(~tidy.str.fullmatch(SYMBOL_PATTERN).fillna(False).astype(bool), "no ticker")
+    faulty = reason.notna()
+    faults = pd.DataFrame({"row": frame.index, "symbol": frame["symbol"], "reason": reason})[faulty]
+    order = pd.DataFrame({"symbol": tidy, "session": dates})[~faulty].sort_values(["symbol", "session"])
+    return frame.loc[order.index], faults
+
+
+def _by_symbol(file: Path, frame: pd.DataFrame, exchange: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    frame = frame.assign(session=_dates(file, frame["session"]))
+    for name in NUMBERS:
+        frame[name] = _numbers(file, name, frame[name])
     for label in frame.index[frame["symbol"].isna()][:1]:
         raise _fault(file, label, "symbol", "missing; fill it in or remove the row")
-    frame["symbol"] = [_symbol(file, str(text)) for text in frame["symbol"]]
-    for symbol, bars in frame.groupby("symbol", sort=False):
+    tidy = {text: _symbol(file, str(text)) for text in frame["symbol"].unique()}
+    frame["symbol"] = frame["symbol"].map(tidy)
+    for symbol, bars in frame.groupby("symbol", sort=False, observed=True):
         _check(file, str(symbol), bars, exchange)
         yield str(symbol), bars[list(BAR_COLUMNS)].reset_index(drop=True)
 
@@ -157,7 +199,7 @@ def _table(file: Path) -> pd.DataFrame:
         ) from error
 
 
-def _matched(file: Path, names: pd.Index, given: Mapping[str, str]) -> dict[str, str]:
+def _names(file: Path, names: pd.Index, given: Mapping[str, str]) -> dict[str, str]:
     unknown = [ours for ours in given if ours not in RECOGNISED]
     if unknown:
         raise UsageError(f"No column {unknown[0]!r} to map; choose one of {', '.join(RECOGNISED)}")
@@ -187,16 +229,20 @@ def _matched(file: Path, names: pd.Index, given: Mapping[str, str]) -> dict[str,
 
 
 def _dates(file: Path, column: pd.Series) -> pd.Series:
+    dates = _as_dates(column)
+    for label in column.index[dates.isna()][:1]:
+        shown = "missing" if pd.isna(column[label]) else f"{str(column[label])!r} is no date"
+        raise _fault(file, label, "date", f"{shown}; expected YYYY-MM-DD")
+    return dates
+
+
+def _as_dates(column: pd.Series) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(column):
         dates = column.dt.tz_localize(None).dt.normalize()
     else:
         parts = column.astype(str).str.extract(r"^\s*(\d{4})-?(\d{2})-?(\d{2})(?:\D|$)")
         dates = pd.to_datetime(parts[0] + "-" + parts[1] + "-" + parts[2], format="%Y-%m-%d", errors="coerce")
-    dates = dates.where(dates.between(pd.Timestamp.min, pd.Timestamp.max))
-    for label in column.index[dates.isna()][:1]:
-        shown = "missing" if pd.isna(column[label]) else f"{str(column[label])!r} is no date"
-        raise _fault(file, label, "date", f"{shown}; expected YYYY-MM-DD")
-    return dates.astype("datetime64[ns]")
+    return dates.where(dates.between(pd.Timestamp.min, pd.Timestamp.max)).astype("datetime64[ns]")
 
 
 def _numbers(file: Path, name: str, column: pd.Series) -> pd.Series:

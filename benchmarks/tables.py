@@ -1,0 +1,89 @@
+"""What the benchmarks share: figures as JSON under ``results/``, and the README's tables made of them."""
+
+import json
+from pathlib import Path
+
+from forecaster.benchmark import Benchmark
+from forecaster.evaluation.verdict import probability, reversals
+from forecaster.models import TITLES
+from forecaster.report import score_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+
+
+def results_of(run: Benchmark) -> dict:
+    """Collect what is kept of a run: no forecasts, no paths."""
+    overall = run.scores.overall
+
+    def listed(frame) -> list[dict]:  # noqa: ANN001
+        return json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
+
+    return {
+        "about": {name: value for name, value in run.about.items() if name not in ("recipe", "command")},
+        "dates": int(overall["dates"].iloc[0]),
+        "forecasts": int(overall["forecasts"].iloc[0]),
+        "verdict": run.verdict(),
+        "reversals": reversals(run.scores),
+        "rows": score_rows(overall).to_dict("records"),
+        "scores": listed(overall),
+        "tests": listed(run.scores.tests[run.scores.tests["loss"].isin(["log_score", "crps"])]),
+        "improvement": listed(run.scores.improvement),
+        "seeds": listed(run.seeds),
+        "ablation": [] if run.ablation is None else listed(run.ablation),
+    }
+
+
+def table(results: dict) -> str:
+    """Write results as the README's Markdown."""
+    rows, about = results["rows"], results["about"]
+    headings = list(rows[0])
+    lines = [f"| {' | '.join(headings)} |", f"|{'|'.join([' --- '] * len(headings))}|"]
+    lines += [f"| {' | '.join(row.values())} |" for row in rows]
+    packages = ", ".join(f"{name} {about['packages'][name]}" for name in ("keras", "arch", "scikit-learn"))
+    facts = (
+        f"{len(about['symbols'])} stocks, {results['dates']} dates, {results['forecasts']} forecasts "
+        f"a model, cutoffs {about['test_start']} to {about['test_end']}, {len(about['folds'])} refits, "
+        f"{about['seeds']} random starts a network; run on {about['date']}, data {about['fingerprint']}, "
+        f"recipe {about['recipe_hash']}, {packages}."
+    )
+    words = [*_ablation(results["ablation"]), facts, f"Verdict. {results['verdict']}"]
+    words += [f"Out of the expected order: {' '.join(results['reversals'])}"] if results["reversals"] else []
+    return "\n".join([*lines, "", "\n\n".join(words)])
+
+
+def _ablation(records: list[dict]) -> list[str]:
+    """Write what one session ahead costs without each group of inputs, and with it alone."""
+    at_first = [row for row in records if row["step"] == 1]
+    models = list(dict.fromkeys(row["model"] for row in at_first))
+    if not models:
+        return []
+    cells = {
+        (row["variant"], row["model"]): f"{row['log_score_change']:+.4f} ({probability(row['p_value'])})"
+        for row in at_first
+    }
+    heads = [f"{TITLES[row['model']]}, {row['folds']} refits" for row in at_first[: len(models)]]
+    lines = [f"| Loss of log score, nats | {' | '.join(heads)} |", "| --- " * (1 + len(models)) + "|"]
+    for variant in dict.fromkeys(row["variant"] for row in at_first):
+        values = [cells[variant, model].replace("-", "\u2212") for model in models]
+        lines.append(f"| {variant} | {' | '.join(values)} |")
+    return ["\n".join(lines)]
+
+
+def insert(text: str, name: str, results: dict) -> str:
+    """Put a table between its marks in the README."""
+    start, end = f"<!-- {name} results: start -->", f"<!-- {name} results: end -->"
+    before, rest = text.split(start)
+    _, after = rest.split(end)
+    return f"{before}{start}\n{table(results)}\n{end}{after}"
+
+
+def keep(name: str, run: Benchmark) -> None:
+    """Write a run's figures and put its table into the README."""
+    results = results_of(run)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    README.write_text(insert(README.read_text(encoding="utf-8"), name, results), encoding="utf-8")
+    print(table(results))

@@ -1,0 +1,242 @@
+"""The benchmark: walk-forward evaluation of any price panel, kept in a folder and written up.
+
+The folder holds ``forecasts/`` (the long table), ``seeds/`` (each random start of a network),
+``ablation/``, ``scores.json`` and ``report.html``; a run that was stopped goes on from there.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecaster.benchmark.inputs import Inputs
+from forecaster.benchmark.page import write_page
+from forecaster.config import Recipe
+from forecaster.errors import TooLittleHistory
+from forecaster.evaluation.ablation import ablate, needs
+from forecaster.evaluation.backtest import steps_of
+from forecaster.evaluation.folds import Fold, Plan
+from forecaster.evaluation.kept import InFolder, Kept, Part
+from forecaster.evaluation.scores import Scores, score, scores_json
+from forecaster.evaluation.verdict import subject, verdict
+from forecaster.evaluation.walk import walk, with_members
+from forecaster.features import assemble
+from forecaster.models import NETWORKS, TITLES
+from forecaster.progress import Progress, silent
+from forecaster.windows import Windows
+
+PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "arch", "statsmodels", "scoringrules", "keras")
+FORECASTING = ("history.py", "adjust.py", "sessions.py", "windows.py", "features/*.py", "models/*.py",
+               "evaluation/folds.py", "evaluation/walk.py")  # fmt: skip
+"""Source on which forecasts depend: a run kept under another one is not gone on with."""
+
+QUICK_EPOCHS = 3
+EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a run found.
+
+    Attributes
+    ----------
+    folder : Path
+        Where everything lies.
+    about : dict
+        What was run on what, JSON-ready.
+    scores : Scores
+    seeds : DataFrame
+        model, seed, step, log_score and crps of each random start by itself.
+    ablation : DataFrame or None
+        See `evaluation.ablation.ablate`.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    scores: Scores
+    seeds: pd.DataFrame
+    ablation: pd.DataFrame | None
+
+    def verdict(self, step: int = 1) -> str:
+        """Say in words what the scores of the served model, else of the best, allow to say."""
+        name = subject(self.scores.overall)
+        return f"{TITLES[name]}. {verdict(self.scores.overall, step, name)}"
+
+
+def benchmark(
+    inputs: Inputs,
+    plan: Plan,
+    models: Sequence[str],
+    folder: Path,
+    recipe: Recipe | None = None,
+    ablation: bool = False,
+    all_steps: bool = False,
+    quick: bool = False,
+    progress: Progress = silent,
+    jobs: int = 1,
+    command: str = "benchmark --prices FILE --out DIR",
+) -> Benchmark:
+    """Evaluate models walk-forward on a panel, and write scores.json, forecasts/ and report.html.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    plan : Plan
+        Test period and refits.
+    models : sequence of str
+        Names in `models.KINDS` and `models.pool.POOLS`; the last price and members of pools join them.
+    folder : Path
+        Made if need be; goes on where an earlier run of the same data, recipe and plan was stopped.
+    recipe : Recipe, optional
+        Of the networks; default: ``Recipe()``.
+    ablation : bool
+        Refit harx and the networks with each group of inputs taken away and alone.
+    all_steps : bool
+        Keep every step ahead and not 1, 5, 10 and 20 only.
+    quick : bool
+        The last year of the test with one refit, one random start and three epochs: to try the road.
+    jobs : int
+        Processes at work.
+    command : str
+        What repeats the run, for the report.
+    """
+    begun = time.monotonic()
+    used = recipe or Recipe()
+    if quick:
+        used = used.but(seeds=1, epochs=QUICK_EPOCHS)
+    history = inputs.history
+    windows = Windows(assemble(history, used.groups), used.lookback, used.horizon)
+    if not len(windows.ends):
+        raise TooLittleHistory(
+            f"No symbol has enough sessions for one window of {used.lookback} after a warm-up of 67; "
+            f"bring longer histories"
+        )
+    folds = (_last_year(plan, windows) if quick else plan).cut(windows)
+    names = with_members(models, used)
+    steps = list(range(1, used.horizon + 1)) if all_steps else steps_of(used)
+    run = _run(inputs, used, folds, steps, windows)
+    kept = InFolder(folder, run)
+    walk(windows, folds, names, used, steps, kept, progress, jobs)
+    change = None
+    if ablation:
+        tried = needs(names)
+        change = ablate(
+            history, used, folds, tried, steps, kept,
+            lambda variant: InFolder(folder / "ablation" / variant.replace(" ", "-"), run), progress, jobs,
+        )  # fmt: skip
+    scores = score(_tables(kept, names, len(folds)))
+    about = run | {
+        "date": str(datetime.now(tz=UTC).date()),
+        "command": command,
+        "quick": quick,
+        "test_start": run["folds"][0]["first"],
+        "test_end": run["folds"][-1]["last"],
+        "refit": plan.refit,
+        "rolling": plan.rolling,
+        "models": names,
+        "inputs": inputs.notes,
+        "left_out": json.loads(inputs.dropped.to_json(orient="records")),
+        "symbols": list(windows.panel.symbols),
+        "sessions": [_day(windows.panel.session.min()), _day(windows.panel.session.max())],
+        "seeds": used.seeds,
+        "recipe_hash": used.hash,
+        "packages": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "seconds": round(time.monotonic() - begun),
+    }
+    seeds = _by_seed(kept, names, used, len(folds))
+    result = Benchmark(folder, about, scores, seeds, change)
+    _write(result)
+    write_page(folder / "report.html", about, scores, _examples(kept, names, len(folds)), change, seeds)
+    return result
+
+
+def _last_year(plan: Plan, windows: Windows) -> Plan:
+    newest = pd.Timestamp(windows.panel.session[windows.ends].max())
+    last = newest if plan.test_end is None else min(plan.test_end, newest)
+    return replace(plan, test_start=last - pd.DateOffset(years=1), folds=1)
+
+
+def _run(
+    inputs: Inputs, recipe: Recipe, folds: Sequence[Fold], steps: Sequence[int], windows: Windows
+) -> dict[str, Any]:
+    """Name everything that the kept tables depend on."""
+    session = windows.panel.session
+    return {
+        "fingerprint": inputs.history.fingerprint,
+        "recipe": recipe.model_dump(mode="json"),
+        "folds": [
+            {
+                "refit": str(fold.refit),
+                "trained_since": None if fold.since is None else str(fold.since),
+                "cutoffs": len(fold.cutoffs),
+                "first": _day(session[fold.cutoffs].min()),
+                "last": _day(session[fold.cutoffs].max()),
+            }
+            for fold in folds
+        ],
+        "steps": list(steps),
+        "code": _code(),
+    }
+
+
+def _code() -> str:
+    """Twelve hexadecimal digits that name the source that makes the forecasts."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(file for pattern in FORECASTING for file in package.glob(pattern)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _day(moment: np.datetime64) -> str:
+    return str(np.datetime_as_string(moment, "D"))
+
+
+def _tables(kept: Kept, names: Sequence[str], folds: int) -> Iterator[pd.DataFrame]:
+    for name in names:
+        yield pd.concat([kept.get(Part(name, fold)) for fold in range(folds)], ignore_index=True)
+
+
+def _by_seed(kept: Kept, names: Sequence[str], recipe: Recipe, folds: int) -> pd.DataFrame:
+    """Score each random start by itself: a lucky one must not speak for all."""
+    records = []
+    for name in names:
+        for seed in range(recipe.seeds) if name in NETWORKS else ():
+            rows = pd.concat([kept.get(Part(name, fold, seed)) for fold in range(folds)])
+            daily = rows.groupby(["step", "cutoff"])[["log_score", "crps"]].mean()
+            means = daily.groupby("step").mean()
+            records += [
+                {"model": name, "seed": seed, "step": int(step), **row}
+                for step, row in zip(means.index, means.to_dict("records"), strict=True)
+            ]
+    return pd.DataFrame(records)
+
+
+def _examples(kept: Kept, names: Sequence[str], folds: int) -> pd.DataFrame:
+    """Take forecasts for the report's fans: of the last model, at its calmest and wildest cutoffs."""
+    (rows,) = _tables(kept, names[-1:], folds)
+    first = rows[rows["step"] == rows["step"].min()].sort_values("sigma")
+    places = np.linspace(0.02, 0.98, EXAMPLES) * (len(first) - 1)
+    keys = first.iloc[places.astype(int)][["symbol", "cutoff"]]
+    return rows.merge(keys, on=["symbol", "cutoff"])
+
+
+def _write(result: Benchmark) -> None:
+    content = {"about": result.about} | scores_json(result.scores)
+    steps = result.scores.overall["step"].unique()
+    content["verdicts"] = {str(step): result.verdict(int(step)) for step in steps}
+    content["seeds"] = json.loads(result.seeds.to_json(orient="records"))
+    if result.ablation is not None:
+        content["ablation"] = json.loads(result.ablation.to_json(orient="records"))
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    (result.folder / "scores.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,155 @@
+"""The command that looks for leaks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forecaster.cli.common import (
+    AsJson,
+    Columns,
+    Home,
+    app,
+    listed,
+    mapping,
+    open_workspace,
+    print_frame,
+    print_json,
+    records,
+)
+from forecaster.errors import LeakFound, UsageError
+
+if TYPE_CHECKING:
+    from forecaster.evaluation.leakage import LeakReport
+    from forecaster.evaluation.subjects import FeatureFunction
+    from forecaster.history import History
+
+
+@app.command()
+def leakcheck(
+    home: Home = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(help="CSV or Parquet file to check on: date, symbol, OHLC, volume.", show_default=False),
+    ] = None,
+    market: Annotated[
+        Path | None, typer.Option(help="Beside --prices: the market by date.", show_default=False)
+    ] = None,
+    macro: Annotated[
+        Path | None, typer.Option(help="Beside --prices: series by date, VIX_CLOSE.", show_default=False)
+    ] = None,
+    exchange: Annotated[str, typer.Option(help="Whose sessions the dates of --prices are.")] = "XNYS",
+    columns: Columns = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Model kinds, separated by commas (default: the classical ones and --cells).",
+            show_default=False,
+        ),
+    ] = None,
+    cells: Annotated[str, typer.Option(help="Kinds of network: rnn, lstm, gru.")] = "lstm,gru",
+    groups: Annotated[str, typer.Option(help="Input groups.")] = "trend,previous_day,exogenous",
+    function: Annotated[
+        str | None,
+        typer.Option(
+            help="A function of your own instead, as FILE.py:NAME; the file is run. It takes a History and "
+            "gives a table: symbol, session, one column per feature.",
+            show_default=False,
+        ),
+    ] = None,
+    cutoffs: Annotated[int, typer.Option(help="Moments whose future is rewritten.")] = 12,
+    as_json: AsJson = False,
+) -> None:
+    """Rewrite what became known after a moment, and report what moves before it."""
+    from forecaster.config import Recipe
+    from forecaster.evaluation.leakage import leakcheck as check
+    from forecaster.progress import for_terminal
+
+    subject = Recipe(cells=listed(cells), groups=listed(groups)) if function is None else _function(function)
+    names = None if models is None else listed(models)
+    if prices is None:
+        history, origin = _workspace_or_sample(home)
+    else:
+        from forecaster.benchmark.inputs import read_inputs
+
+        history = read_inputs(prices, market, macro, None, exchange, mapping(columns)).history
+        origin = str(prices)
+    report = check(history, subject, names, cutoffs, progress=for_terminal())
+    if as_json:
+        print_json(_content(report, history, origin))
+    else:
+        print_frame(report.table(), f"Leak check on {origin}, {len(history.symbols)} symbols")
+    for leak in report.leaks[1:]:
+        typer.echo(leak.message, err=True)
+    if report.leaks:
+        more = len(report.leaks) - 1
+        raise LeakFound(report.leaks[0].message + (f" (and {more} more, told above)" if more else ""))
+    if not as_json:
+        cells_compared = sum(one.cells for one in report.checks)
+        typer.echo(f"No leak found: none of {cells_compared:,} values moved with what became known later.")
+
+
+def _workspace_or_sample(home: Path | None) -> tuple["History", str]:
+    workspace = open_workspace(home)
+    if workspace.store.version("prices") >= 0:
+        return workspace.history(), f"the workspace {workspace.home}"
+    import pandas as pd
+
+    from forecaster.history import history_of
+    from forecaster.sources.sample import SampleSource
+
+    source = SampleSource()
+    fetched = [source.fetch(symbol) for symbol in source.symbols()]
+    bars = pd.concat([one.bars.assign(symbol=one.symbol) for one in fetched], ignore_index=True)
+    instruments = {one.symbol: one.instrument for one in fetched if one.instrument is not None}
+    return history_of(bars, instruments), "the bundled sample"
+
+
+def _function(place: str) -> "FeatureFunction":
+    """Import a function from a file that the user named."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    path, _, name = place.rpartition(":")
+    file = Path(path)
+    if not path or not name.isidentifier() or file.suffix != ".py":
+        raise UsageError(f"--function: expected FILE.py:NAME, got {place!r}")
+    if not file.is_file():
+        raise UsageError(f"--function: no file {path}; expected FILE.py:NAME")
+    spec = spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--function: {path} cannot be imported; expected FILE.py:NAME")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"--function: {path} fails on import: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        found = "is not callable" if hasattr(module, name) else "is not there"
+        raise UsageError(f"--function: {name} {found} in {path}; expected a function that takes a History")
+    return function
+
+
+def _content(report: "LeakReport", history: "History", origin: str) -> dict[str, Any]:
+    return {
+        "history": origin,
+        "fingerprint": history.fingerprint,
+        "symbols": list(history.symbols),
+        "as_of": str(history.as_of.date()),
+        "clean": report.clean,
+        "checks": records(report.table()),
+        "leaks": [
+            {
+                "subject": leak.what,
+                "feature": leak.feature,
+                "symbol": leak.symbol,
+                "session": str(leak.session.date()),
+                "cutoff": leak.cutoff.isoformat(),
+                "before": str(leak.before),
+                "after": str(leak.after),
+                "also": list(leak.also),
+                "message": leak.message,
+            }
+            for leak in report.leaks
+        ],
+    }
