@@ -11,6 +11,7 @@ from forecaster.report import score_rows
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
+LEFT_OUT = ("recipe", "command", "seconds")
 
 
 def results_of(run: Benchmark) -> dict:
@@ -21,7 +22,11 @@ def results_of(run: Benchmark) -> dict:
         return json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
 
     return {
-        "about": {name: value for name, value in run.about.items() if name not in ("recipe", "command")},
+        "about": {
+            name: value for name, value in run.about.items() if name not in ("recipe", "command", "seconds")
+        },
+        "first_cutoff": str(overall["first_cutoff"].iloc[0].date()),
+        "last_cutoff": str(overall["last_cutoff"].iloc[0].date()),
         "dates": int(overall["dates"].iloc[0]),
         "forecasts": int(overall["forecasts"].iloc[0]),
         "verdict": run.verdict(),
@@ -44,7 +49,8 @@ def table(results: dict) -> str:
     packages = ", ".join(f"{name} {about['packages'][name]}" for name in ("keras", "arch", "scikit-learn"))
     facts = (
         f"{len(about['symbols'])} stocks, {results['dates']} dates, {results['forecasts']} forecasts "
-        f"a model, cutoffs {about['test_start']} to {about['test_end']}, {len(about['folds'])} refits, "
+        f"a model, cutoffs {results['first_cutoff']} to {results['last_cutoff']}, "
+        f"{len(about['folds'])} refits, "
         f"{about['seeds']} random starts a network; run on {about['date']}, data {about['fingerprint']}, "
         f"recipe {about['recipe_hash']}, {packages}."
     )

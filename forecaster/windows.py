@@ -29,12 +29,15 @@ class Windows:
         Sessions ahead.
     since : datetime64, optional
         UTC moment; windows that end earlier are left out, as a rolling training asks for.
+    among : ndarray of int, optional
+        Rows; windows that end at others are left out.
     """
 
     panel: Panel
     lookback: int
     horizon: int
     since: np.datetime64 | None = None
+    among: np.ndarray | None = None
 
     @cached_property
     def ready(self) -> np.ndarray:
@@ -51,11 +54,16 @@ class Windows:
         complete = run >= self.lookback
         if self.since is not None:
             complete &= self.panel.known_at >= self.since
-        return np.flatnonzero(complete)
+        ends = np.flatnonzero(complete)
+        return ends if self.among is None else np.intersect1d(ends, self.among)
 
     def but_since(self, since: np.datetime64) -> "Windows":
         """Return the same windows without those that end before a moment."""
         return replace(self, since=since)
+
+    def but_among(self, rows: np.ndarray) -> "Windows":
+        """Return the same windows without those that end at other rows."""
+        return replace(self, among=rows)
 
     def inputs(self, ends: np.ndarray) -> np.ndarray:
         """Gather the inputs of some windows: float32 (n, lookback, features)."""

@@ -10,10 +10,13 @@ import scoringrules
 from command_line import Run
 from scipy import stats
 
-from forecaster.benchmark.inputs import read_inputs
+from forecaster.benchmark import benchmark
+from forecaster.benchmark.inputs import Inputs, read_inputs
 from forecaster.benchmark.words import RECOMPUTE
-from forecaster.errors import FileFormatError
+from forecaster.errors import FileFormatError, Locked
+from forecaster.evaluation.folds import Plan
 from forecaster.history import History
+from forecaster.locks import exclusive
 from forecaster.sessions import closes
 
 CLASSICAL = [
@@ -101,8 +104,8 @@ def test_the_volatility_index_is_known_after_the_close_and_the_market_at_it(
 @pytest.mark.parametrize(
     ("option", "content", "words"),
     [
-        ("market", "date,a\n2020-01-02,1\n", "no return"),
-        ("macro", "date,DGS10\n2020-01-02,1\n", "no volatility index"),
+        ("market", "date,a,retail\n2020-01-02,1,2\n", "no return"),
+        ("market", "date,mkt_ret\n2020-01-02,0.8\n2020-01-03,-1.2\n", "moves by 1.20; expected returns"),
         ("macro", "day,VIX\n2020-01-02,1\n", "no date column"),
         ("macro", "date,VIX\n2020-01-04,1\n", "no row is of a session"),
         ("macro", "date,VIX\n2020-01-02,1\n2020-01-02,2\n", "a date stands twice"),
@@ -118,6 +121,64 @@ def test_a_file_that_does_not_fit_is_named(
         path.write_text(content)
     with pytest.raises(FileFormatError, match=f"given.csv.*{words}"):
         read_inputs(prices, **{option: path})
+
+
+def test_dates_with_offsets_a_single_level_and_a_macro_file_without_its_index(
+    prices: Path, tmp_path: Path
+) -> None:
+    """As yfinance writes them to CSV: midnight in New York, whose offset changes in March."""
+    market = tmp_path / "index.csv"
+    market.write_text("Date,SPX\n2020-03-06 00:00:00-05:00,100\n2020-03-09 00:00:00-04:00,92\n")
+    macro = tmp_path / "rates.csv"
+    macro.write_text("date,DGS10\n2020-01-02,1.8\n")
+    inputs = read_inputs(prices, market, macro)
+    factors = inputs.history.factors
+    assert list(factors["name"]) == ["market_index", "market_index"]
+    assert list(factors["session"]) == [pd.Timestamp("2020-03-06"), pd.Timestamp("2020-03-09")]
+    assert list(factors["value"]) == [100.0, 92.0]
+    assert any("No volatility index" in note and "DGS10" in note for note in inputs.notes)
+
+
+def test_sessions_without_a_trade_are_left_out(prices: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(prices)
+    halted = table[(table["ticker"] == "NFLX") & table["date"].between("2022-03-01", "2022-08-31")].index
+    before = table.loc[halted[0] - 1, "close"]
+    table.loc[halted, ["open", "high", "low", "close", "adj_close"]] = before
+    table.loc[halted, "volume"] = 0
+    table.to_parquet(tmp_path / "halt.parquet", index=False)
+    inputs = read_inputs(tmp_path / "halt.parquet")
+    no_trade = inputs.dropped[inputs.dropped["reason"].str.startswith("no trade")]
+    assert len(no_trade) == len(halted)
+    assert set(no_trade["symbol"]) == {"NFLX"}
+
+
+def test_a_share_that_never_moves_spoils_nothing(prices: Path, tmp_path: Path) -> None:
+    """At a constant price, with volume, forecasts stay finite and the others are scored."""
+    table = pd.read_parquet(prices)
+    flat = table["ticker"] == "NFLX"
+    table.loc[flat, ["open", "high", "low", "close", "adj_close"]] = 50.0
+    history = read_inputs_of(table, tmp_path)
+    plan = Plan(pd.Timestamp("2022-06-01"), pd.Timestamp("2022-12-30"), folds=1)
+    run = benchmark(history, plan, CLASSICAL, tmp_path / "out")
+    kept = pd.read_parquet(tmp_path / "out" / "forecasts")
+    assert np.isfinite(kept[["mean", "sigma", "q05", "crps"]]).all(axis=None)
+    assert (kept["sigma"] > 0).all()
+    assert set(run.scores.overall["model"]) == set(CLASSICAL)
+
+
+def test_quick_stays_within_the_dates_asked_for(prices: Path, tmp_path: Path) -> None:
+    plan = Plan(pd.Timestamp("2023-03-01"), pd.Timestamp("2023-06-30"))
+    run = benchmark(read_inputs(prices), plan, ["ewma_t"], tmp_path / "out", quick=True)
+    assert run.about["test_start"] == "2023-03-01"
+    assert run.about["test_end"] == "2023-06-30"
+    assert len(run.about["folds"]) == 1
+    with exclusive(tmp_path / "out", "benchmark"), pytest.raises(Locked, match="Another benchmark"):
+        benchmark(read_inputs(prices), plan, ["ewma_t"], tmp_path / "out", quick=True)
+
+
+def read_inputs_of(table: pd.DataFrame, folder: Path) -> Inputs:
+    table.to_parquet(folder / "changed.parquet", index=False)
+    return read_inputs(folder / "changed.parquet")
 
 
 def test_a_file_of_faults_only_is_refused(tmp_path: Path) -> None:

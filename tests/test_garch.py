@@ -248,9 +248,18 @@ def test_a_symbol_that_the_fit_has_not_seen_is_forecast(
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_too_short_a_history_is_refused(windows: Windows, name: str) -> None:
-    with pytest.raises(TooLittleHistory, match="bring"):
-        fit(name, windows, np.datetime64("2013-04-15"))
+def test_too_short_a_history_to_fit_any_symbol_gets_round_figures(windows: Windows, name: str) -> None:
+    early = np.datetime64("2013-06-15")
+    if name == "constant":
+        with pytest.raises(TooLittleHistory, match="bring"):
+            fit(name, windows, np.datetime64("2013-04-15"))
+        return
+    ends = windows.ends[windows.panel.known_at[windows.ends] > early][:40]
+    forecast = fit(name, windows, early).forecast(windows, ends)
+    assert np.isfinite(forecast.df).all()
+    returns = windows.panel.log_return[np.isfinite(windows.panel.log_return)]
+    assert (forecast.sigma[:, 0] > 0.3 * returns.std()).all()
+    assert (forecast.sigma[:, 0] < 3 * returns.std()).all()
 
 
 @pytest.mark.parametrize("name", GARCHES)

@@ -12,7 +12,7 @@ from forecaster import ingest, ledger
 from forecaster.config import Recipe, Settings
 from forecaster.decisions import CHAMPION, decisions, holder
 from forecaster.errors import ModelError, NotEarned, UsageError
-from forecaster.evaluation.backtest import Backtest
+from forecaster.evaluation.backtest import BESIDE, Backtest
 from forecaster.first_run import quickstart
 from forecaster.models.trained import Model
 from forecaster.sources.sample import SampleSource
@@ -48,7 +48,7 @@ def test_quickstart_leaves_a_champion_with_its_evidence(workspace: Workspace, ti
     assert card["trained_until"] == "2023-09-21"
     assert card["demonstration"] is True
     scores = workspace.registry.scores("1")
-    assert set(scores["model"]) == {"rolling_t", "ewma_t", "lstm", "gru", "served"}
+    assert set(scores["model"]) == {*BESIDE, "lstm", "gru", "served"}
     assert list(decisions(workspace.store)["alias"]) == ["challenger", "champion"]
 
 

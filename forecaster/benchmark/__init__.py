@@ -30,13 +30,14 @@ from forecaster.evaluation.scores import Scores, score, scores_json
 from forecaster.evaluation.verdict import subject, verdict
 from forecaster.evaluation.walk import walk, with_members
 from forecaster.features import assemble
+from forecaster.locks import exclusive
 from forecaster.models import NETWORKS, TITLES
 from forecaster.progress import Progress, silent
 from forecaster.windows import Windows
 
 PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "arch", "statsmodels", "scoringrules", "keras")
 FORECASTING = ("history.py", "adjust.py", "sessions.py", "windows.py", "features/*.py", "models/*.py",
-               "evaluation/folds.py", "evaluation/walk.py")  # fmt: skip
+               "evaluation/folds.py", "evaluation/walk.py", "evaluation/scores.py", "config.py")  # fmt: skip
 """Source on which forecasts depend: a run kept under another one is not gone on with."""
 
 QUICK_EPOCHS = 3
@@ -108,62 +109,72 @@ def benchmark(
         Processes at work.
     command : str
         What repeats the run, for the report.
+
+    Raises
+    ------
+    Locked
+        If another run works in the folder.
+    UsageError
+        If the folder holds another run, for an unknown model, or a plan that is none.
+    TooLittleHistory
+        If too few sessions are left to train on.
     """
     begun = time.monotonic()
     used = recipe or Recipe()
-    if quick:
-        used = used.but(seeds=1, epochs=QUICK_EPOCHS)
-    history = inputs.history
-    windows = Windows(assemble(history, used.groups), used.lookback, used.horizon)
-    if not len(windows.ends):
-        raise TooLittleHistory(
-            f"No symbol has enough sessions for one window of {used.lookback} after a warm-up of 67; "
-            f"bring longer histories"
-        )
-    folds = (_last_year(plan, windows) if quick else plan).cut(windows)
-    names = with_members(models, used)
-    steps = list(range(1, used.horizon + 1)) if all_steps else steps_of(used)
-    run = _run(inputs, used, folds, steps, windows)
-    kept = InFolder(folder, run)
-    walk(windows, folds, names, used, steps, kept, progress, jobs)
-    change = None
-    if ablation:
-        tried = needs(names)
-        change = ablate(
-            history, used, folds, tried, steps, kept,
-            lambda variant: InFolder(folder / "ablation" / variant.replace(" ", "-"), run), progress, jobs,
-        )  # fmt: skip
-    scores = score(_tables(kept, names, len(folds)))
-    about = run | {
-        "date": str(datetime.now(tz=UTC).date()),
-        "command": command,
-        "quick": quick,
-        "test_start": run["folds"][0]["first"],
-        "test_end": run["folds"][-1]["last"],
-        "refit": plan.refit,
-        "rolling": plan.rolling,
-        "models": names,
-        "inputs": inputs.notes,
-        "left_out": json.loads(inputs.dropped.to_json(orient="records")),
-        "symbols": list(windows.panel.symbols),
-        "sessions": [_day(windows.panel.session.min()), _day(windows.panel.session.max())],
-        "seeds": used.seeds,
-        "recipe_hash": used.hash,
-        "packages": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "seconds": round(time.monotonic() - begun),
-    }
-    seeds = _by_seed(kept, names, used, len(folds))
-    result = Benchmark(folder, about, scores, seeds, change)
-    _write(result)
-    write_page(folder / "report.html", about, scores, _examples(kept, names, len(folds)), change, seeds)
-    return result
+    with exclusive(folder, "benchmark"):
+        if quick:
+            used = used.but(seeds=1, epochs=QUICK_EPOCHS)
+        history = inputs.history
+        windows = Windows(assemble(history, used.groups), used.lookback, used.horizon)
+        if not len(windows.ends):
+            raise TooLittleHistory(
+                f"No symbol has enough sessions for one window of {used.lookback} after a warm-up of 67; "
+                f"bring longer histories"
+            )
+        folds = (_last_year(plan, windows) if quick else plan).cut(windows)
+        names = with_members(models, used)
+        steps = list(range(1, used.horizon + 1)) if all_steps else steps_of(used)
+        run = _run(inputs, used, folds, steps, windows)
+        kept = InFolder(folder, run)
+        walk(windows, folds, names, used, steps, kept, progress, jobs)
+        change = None
+        if ablation:
+
+            def keep(variant: str) -> InFolder:
+                return InFolder(folder / "ablation" / variant.replace(" ", "-"), run)
+
+            change = ablate(history, used, folds, needs(names), steps, kept, keep, progress, jobs)
+        scores = score(_Tables(kept, names, len(folds)))
+        about = run | {
+            "date": str(datetime.now(tz=UTC).date()),
+            "command": command,
+            "quick": quick,
+            "test_start": run["folds"][0]["first"],
+            "test_end": run["folds"][-1]["last"],
+            "refit": plan.refit,
+            "rolling": plan.rolling,
+            "models": names,
+            "inputs": inputs.notes,
+            "left_out": json.loads(inputs.dropped.to_json(orient="records")),
+            "symbols": list(windows.panel.symbols),
+            "sessions": [_day(windows.panel.session.min()), _day(windows.panel.session.max())],
+            "seeds": used.seeds,
+            "recipe_hash": used.hash,
+            "python": platform.python_version(),
+            "seconds": round(time.monotonic() - begun),
+        }
+        seeds = _by_seed(kept, names, used, len(folds))
+        result = Benchmark(folder, about, scores, seeds, change)
+        _write(result)
+        write_page(folder / "report.html", about, scores, _examples(kept, names, len(folds)), change, seeds)
+        return result
 
 
 def _last_year(plan: Plan, windows: Windows) -> Plan:
     newest = pd.Timestamp(windows.panel.session[windows.ends].max())
     last = newest if plan.test_end is None else min(plan.test_end, newest)
-    return replace(plan, test_start=last - pd.DateOffset(years=1), folds=1)
+    year = last - pd.DateOffset(years=1)
+    return replace(plan, test_start=max(year, plan.test_start or year), folds=1)
 
 
 def _run(
@@ -185,6 +196,7 @@ def _run(
             for fold in folds
         ],
         "steps": list(steps),
+        "packages": {name: version(name) for name in PACKAGES},
         "code": _code(),
     }
 
@@ -202,9 +214,18 @@ def _day(moment: np.datetime64) -> str:
     return str(np.datetime_as_string(moment, "D"))
 
 
-def _tables(kept: Kept, names: Sequence[str], folds: int) -> Iterator[pd.DataFrame]:
-    for name in names:
-        yield pd.concat([kept.get(Part(name, fold)) for fold in range(folds)], ignore_index=True)
+@dataclass(frozen=True)
+class _Tables:
+    """The long table of each model, read when it is asked for, as often as it is."""
+
+    kept: Kept
+    names: Sequence[str]
+    folds: int
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for name in self.names:
+            parts = [self.kept.get(Part(name, fold)) for fold in range(self.folds)]
+            yield pd.concat(parts, ignore_index=True)
 
 
 def _by_seed(kept: Kept, names: Sequence[str], recipe: Recipe, folds: int) -> pd.DataFrame:
@@ -224,7 +245,7 @@ def _by_seed(kept: Kept, names: Sequence[str], recipe: Recipe, folds: int) -> pd
 
 def _examples(kept: Kept, names: Sequence[str], folds: int) -> pd.DataFrame:
     """Take forecasts for the report's fans: of the last model, at its calmest and wildest cutoffs."""
-    (rows,) = _tables(kept, names[-1:], folds)
+    (rows,) = _Tables(kept, names[-1:], folds)
     first = rows[rows["step"] == rows["step"].min()].sort_values("sigma")
     places = np.linspace(0.02, 0.98, EXAMPLES) * (len(first) - 1)
     keys = first.iloc[places.astype(int)][["symbol", "cutoff"]]
@@ -239,4 +260,7 @@ def _write(result: Benchmark) -> None:
     if result.ablation is not None:
         content["ablation"] = json.loads(result.ablation.to_json(orient="records"))
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    (result.folder / "scores.json").write_text(text + "\n", encoding="utf-8")
+    # Whole or not at all, as the forecasts.
+    unfinished = result.folder / ".scores.json"
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(result.folder / "scores.json")

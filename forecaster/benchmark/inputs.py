@@ -1,5 +1,6 @@
 """The files of a benchmark: prices, a market, macro series, company events; read into a history."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 from forecaster.errors import FileFormatError
 from forecaster.history import History, history_of
 from forecaster.sessions import closes, positions
-from forecaster.sources.files import FilesSource
+from forecaster.sources.files import FilesSource, as_dates
 
 VOLATILITY_INDEX = ("vix_close", "vix", "volatility_index", "^vix")
 """Columns of a macro file that are the volatility index, the first that is there."""
@@ -25,6 +26,8 @@ EVENT_SHAPES = (
 )
 """Columns that a file of company events has: the events table's, filings', or announced results'."""
 
+RETURN = re.compile(r"(^|[^a-z])ret(urns?)?([^a-z]|$)")
+LARGEST_RETURN = 0.5
 LEVELS = ("market_index", "close", "adj_close", "index", "level")
 
 
@@ -62,8 +65,9 @@ def read_inputs(
         CSV or Parquet, long, as `sources.files.FilesSource` reads it, prices adjusted for splits.
         Faulty rows are left out and told.
     market : Path, optional
-        date, then columns. The first whose name contains "ret" is the market's simple return of the
-        session; else the first named market_index, close, adj_close, index or level is its level.
+        date, then columns. The first with the word "ret" or "return" in its name is the market's
+        simple return of the session; else the first named market_index, close, adj_close, index or
+        level, or the only one, is its level.
         Known at the session's close.
     macro : Path, optional
         date, then levels; VIX_CLOSE (or VIX, volatility_index) is the volatility index, known a
@@ -116,18 +120,25 @@ def _first(dropped: pd.DataFrame) -> str:
 
 def _market(path: Path, exchange: str) -> tuple[pd.DataFrame, str]:
     table = _series(path, exchange)
-    returns = [name for name in table.columns if "ret" in str(name).lower()]
-    levels = [name for name in LEVELS if name in table.columns]
+    returns = [name for name in table.columns if RETURN.search(str(name).lower())]
+    only = list(table.columns) if table.shape[1] == 1 else []
+    levels = [name for name in LEVELS if name in table.columns] or only
     if returns:
         column = returns[0]
-        level = (1 + table[column].dropna()).cumprod()
+        simple = table[column].dropna()
+        if (simple.abs() > LARGEST_RETURN).any():
+            raise FileFormatError(
+                f"{path.name}: column {column} moves by {simple.abs().max():.2f}; expected returns such as "
+                f"0.01 for one per cent"
+            )
+        level = (1 + simple).cumprod()
     elif levels:
         column = levels[0]
         level = table[column].dropna()
     else:
         raise FileFormatError(
-            f"{path.name}: no return (a name with 'ret') or level ({', '.join(LEVELS)}) among "
-            f"{', '.join(map(str, table.columns))}; rename the market's column"
+            f"{path.name}: no return (a name with 'ret' or 'return' in it) or level ({', '.join(LEVELS)}) "
+            f"among {', '.join(map(str, table.columns))}; rename the market's column"
         )
     return _factor("market_index", level, exchange), f"Market: column {column} of {path.name}."
 
@@ -137,9 +148,9 @@ def _macro(path: Path, exchange: str) -> tuple[pd.DataFrame, str]:
     lower = {str(name).lower(): name for name in table.columns}
     found = [lower[name] for name in VOLATILITY_INDEX if name in lower]
     if not found:
-        raise FileFormatError(
-            f"{path.name}: no volatility index ({', '.join(VOLATILITY_INDEX)}) among "
-            f"{', '.join(map(str, table.columns))}; the other series are not used yet, leave --macro out"
+        return _factor("volatility_index", pd.Series(dtype=float, index=table.index[:0]), exchange), (
+            f"No volatility index ({', '.join(VOLATILITY_INDEX)}) in {path.name}. Not used yet: "
+            f"{', '.join(map(str, table.columns))}."
         )
     rows = _factor("volatility_index", table[found[0]].dropna(), exchange)
     rows["known_at"] += AFTER_THE_CLOSE
@@ -162,9 +173,9 @@ def _series(path: Path, exchange: str) -> pd.DataFrame:
     names = [name for name in table.columns if str(name).lower() in ("date", "session")]
     if not names:
         raise FileFormatError(f"{path.name}: no date column among {', '.join(map(str, table.columns))}")
-    dates = pd.to_datetime(table.pop(names[0]), errors="coerce").dt.tz_localize(None).dt.normalize()
+    dates = as_dates(table.pop(names[0]))
     numbers = table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
-    numbers.index = pd.DatetimeIndex(dates.astype("datetime64[ns]"))
+    numbers.index = pd.DatetimeIndex(dates)
     is_session = positions(exchange, numbers.index.to_numpy()) >= 0
     kept = numbers[is_session].sort_index()
     if kept.empty or kept.index.has_duplicates:

@@ -18,6 +18,7 @@ from forecaster.cli.common import (
     open_workspace,
     print_scores,
 )
+from forecaster.errors import UsageError
 
 if TYPE_CHECKING:
     from forecaster.benchmark.inputs import Inputs
@@ -53,7 +54,8 @@ Ablation = Annotated[
 AllSteps = Annotated[bool, typer.Option("--all-steps", help="Keep every session ahead, not 1, 5, 10, 20.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Try the road: the last year, one refit, three epochs.")]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", help="Processes at work (default: one a core).", show_default=False)
+    int | None,
+    typer.Option("--jobs", min=1, help="Processes at work (default: one a core).", show_default=False),
 ]
 
 
@@ -149,6 +151,8 @@ def _evaluate(
     from forecaster.progress import for_terminal
 
     names = listed({"all": EVERY_MODEL, "classical": CLASSICAL}.get(models, models))
+    if not names:
+        raise UsageError("--models: expected at least one name, got none")
     cells = tuple(name for name in names if name in NETWORKS)
     recipe = Recipe(seeds=seeds, **({"cells": cells} if cells else {}))
     # Whose folders they are is nobody's business.

@@ -43,7 +43,7 @@ def leakcheck(
     models: Annotated[
         str | None,
         typer.Option(
-            help="Model kinds, separated by commas (default: the classical ones and --cells).",
+            help="Models, pools too, separated by commas (default: the classical kinds and --cells).",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +57,7 @@ def leakcheck(
             show_default=False,
         ),
     ] = None,
-    cutoffs: Annotated[int, typer.Option(help="Moments whose future is rewritten.")] = 12,
+    cutoffs: Annotated[int, typer.Option(help="Moments whose future is rewritten.")] = 16,
     as_json: AsJson = False,
 ) -> None:
     """Rewrite what became known after a moment, and report what moves before it."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from forecaster.config import GROUPS, Group, Recipe
+from forecaster.errors import UsageError
 from forecaster.evaluation.folds import Fold
 from forecaster.evaluation.kept import Kept, Part
 from forecaster.evaluation.significance import daily_losses, paired_test
@@ -57,17 +58,20 @@ def ablate(
     """
     fewer = sorted({0, len(folds) // 2, len(folds) - 1})[:NETWORK_FOLDS]
     records = []
+    full = Windows(assemble(history, recipe.groups, recipe.universe), recipe.lookback, recipe.horizon)
     for variant, groups in VARIANTS.items():
         narrow = recipe.but(groups=groups, seeds=1)
-        windows = Windows(assemble(history, groups, recipe.universe), recipe.lookback, recipe.horizon)
+        panel = assemble(history, groups, recipe.universe)
+        # Fewer inputs are known earlier, but all variants learn from the same rows.
+        windows = Windows(panel, recipe.lookback, recipe.horizon).but_among(full.ends)
         place = keep(variant)
         for model in models:
             is_network = model in NETWORKS
             chosen = fewer if is_network else range(len(folds))
             walk(windows, [folds[at] for at in chosen], [model], narrow, steps, place, progress, jobs)
-            full = pd.concat(kept.get(Part(model, at, 0 if is_network else None)) for at in chosen)
+            whole = pd.concat(kept.get(Part(model, at, 0 if is_network else None)) for at in chosen)
             less = pd.concat(place.get(Part(model, at)) for at in range(len(chosen)))
-            records += _compared(full, less, {"model": model, "variant": variant, "folds": len(chosen)})
+            records += _compared(whole, less, {"model": model, "variant": variant, "folds": len(chosen)})
     return pd.DataFrame(records)
 
 
@@ -95,5 +99,14 @@ def _compared(full: pd.DataFrame, less: pd.DataFrame, about: dict[str, object]) 
 
 
 def needs(models: Sequence[str]) -> list[str]:
-    """Name the models of a list that are tried: harx and the networks."""
-    return [name for name in models if name == "harx" or name in NETWORKS]
+    """Name the models of a list that are tried: harx and the networks.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    tried = [name for name in models if name == "harx" or name in NETWORKS]
+    if not tried:
+        raise UsageError("An ablation tries harx and networks; name one of them among the models")
+    return tried

@@ -86,7 +86,8 @@ class Plan:
             )
         starts = self._starts(tested)
         # On several exchanges a session is over when the last of them has closed.
-        refits = [known_at[session == start].max() for start in starts]
+        panel = windows.panel
+        refits = [panel.known_at[panel.session == start].max() for start in starts]
         ends = [*refits[1:], known_at[session <= tested[-1]].max() + np.timedelta64(1, "s")]
         return [
             Fold(
@@ -108,12 +109,14 @@ class Plan:
             if len(upto) <= self.test_sessions:
                 raise TooLittleHistory(
                     f"{len(upto)} sessions with full windows are too few to hold {self.test_sessions} back; "
-                    f"bring a longer history or test on fewer"
+                    f"bring a longer history, or name a later start of the test"
                 )
         if not len(tested):
+            start = "the start" if self.test_start is None else self.test_start.date()
+            end = "the end" if self.test_end is None else self.test_end.date()
             raise UsageError(
-                f"No session to test on from {self.test_start} to {self.test_end}; full windows reach "
-                f"from {_day(days[0])} to {_day(days[-1])}"
+                f"No session to test on from {start} to {end}; full windows reach from {_day(days[0])} to "
+                f"{_day(days[-1])}"
             )
         return tested
 

@@ -68,7 +68,9 @@ class InFolder:
             if told.exists():
                 self._require_same(json.loads(told.read_text(encoding="utf-8")), run)
             else:
-                told.write_text(json.dumps(run, indent=2), encoding="utf-8")
+                unfinished = folder / f".{RUN}"
+                unfinished.write_text(json.dumps(run, indent=2), encoding="utf-8")
+                unfinished.replace(told)
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{folder} cannot be used ({error}); remove what lies there or choose another --out"

@@ -25,11 +25,15 @@ import pandas as pd
 from forecaster.config import Recipe
 from forecaster.errors import DataError, TooLittleHistory, UsageError
 from forecaster.evaluation import subjects
+from forecaster.evaluation.backtest import backtest
+from forecaster.evaluation.folds import Plan
 from forecaster.evaluation.invariance import Check, Leak, Subject, compare
 from forecaster.evaluation.perturbation import known_at, telling_moments, with_factors
 from forecaster.evaluation.subjects import FeatureFunction
+from forecaster.evaluation.walk import with_members
 from forecaster.history import History
 from forecaster.models import CLASSICAL, NETWORKS, Forecaster, kind
+from forecaster.models.pool import FEWEST_DATES, POOLS
 from forecaster.progress import Progress, silent
 from forecaster.windows import Windows
 
@@ -82,27 +86,28 @@ def leakcheck(
     history: History,
     subject: Recipe | str | FeatureFunction | None = None,
     models: Sequence[str] | None = None,
-    cutoffs: int = 12,
+    cutoffs: int = 16,
     seed: int = 0,
     progress: Progress = silent,
 ) -> LeakReport:
-    """Look for leaks in a recipe, a model kind or a function of your own.
+    """Look for leaks in a recipe, a model or a function of your own.
 
     Parameters
     ----------
     subject : Recipe, str or callable, optional
-        A recipe: its inputs, windows and labels, and model kinds. A name in `models.KINDS`: that kind
-        alone. A function from a `History` to a table: columns symbol, session and one per feature,
+        A recipe: its inputs, windows and labels, and models. A name in `models.KINDS` or
+        `models.pool.POOLS`: that model alone. A function from a `History` to a table: columns symbol, session and one per feature,
         where the row of a session may use what was known at its close; or forecasts, with a column
         ``cutoff`` beside (such as ``Backtest.forecasts``). Levels of `History.prices` are told as a
         leak, being scaled by later splits and dividends; ratios of them, and `History.traded`, are
         not. Default: ``Recipe()``.
     models : sequence of str, optional
-        Kinds to check with a recipe; default: the classical ones and its cells. Networks are small and
-        trained for one epoch only: a leak needs no skill.
+        Names to check with a recipe; default: the classical kinds and its cells. Networks are small and
+        trained for one epoch only: a leak needs no skill. A pool is judged by its forecasts in a short
+        walk-forward backtest, where the weights of the second fold are learned on the first.
     cutoffs : int
-        Moments whose future is rewritten, for inputs, labels and functions of sessions; for model
-        kinds and forecasts, which take longer, a quarter of them, and three at least.
+        Moments whose future is rewritten, for inputs, labels and functions of sessions; for models
+        and forecasts, which take longer, a quarter of them, and three at least.
     seed : int
         Of the rewriting and the choice of moments.
 
@@ -120,9 +125,7 @@ def leakcheck(
     quick = recipe.but(epochs=1, seeds=1, units=min(recipe.units, FEW_UNITS))
     wanted = models if models is not None else (*CLASSICAL, *recipe.cells)
     names = (subject,) if isinstance(subject, str) else wanted
-    kinds = [partial(kind, name, quick) for name in names]
-    for make in kinds:
-        make()
+    with_members(names, quick)  # Refuses an unknown name before anything is computed.
     chosen = history.only(recipe.universe) if recipe.universe else history
     windows = subjects.windows_of(recipe, chosen)
     checks: list[Check] = []
@@ -130,8 +133,9 @@ def leakcheck(
         if not isinstance(subject, str):
             checks += _check_recipe(chosen, recipe, windows, cutoffs, seed)
         advance("inputs, windows, labels")
-        for make in kinds:
-            checks += _check_model(chosen, quick, windows, make, _fewer(cutoffs), seed)
+        for name in names:
+            check = _check_pool if name in POOLS else _check_kind
+            checks += check(chosen, quick, windows, name, _fewer(cutoffs), seed)
             advance(checks[-1].what)
     return LeakReport(tuple(checks))
 
@@ -159,16 +163,10 @@ def _check_recipe(history: History, recipe: Recipe, windows: Windows, cutoffs: i
     return checks
 
 
-def _check_model(
-    history: History,
-    recipe: Recipe,
-    windows: Windows,
-    make: Callable[[], Forecaster],
-    cutoffs: int,
-    seed: int,
+def _check_kind(
+    history: History, recipe: Recipe, windows: Windows, name: str, cutoffs: int, seed: int
 ) -> list[Check]:
     """Check what a kind learns at a refit, and what it makes of later windows once it is fitted."""
-    name = make().name
     days = np.unique(windows.panel.known_at[windows.ends])
     if len(days) < 4:
         raise TooLittleHistory(
@@ -181,7 +179,7 @@ def _check_model(
     rewritings = ("made up",) if is_network else ("made up", "cut off")
 
     def learn(windows: Windows, moment: np.datetime64) -> Forecaster:
-        return make().fit(windows, moment, lambda note: None)
+        return kind(name, recipe).fit(windows, moment, lambda note: None)
 
     model = learn(windows, refits[0])
 
@@ -205,6 +203,32 @@ def _check_model(
     return [replace(check, note=_joined(check.note, note)) for check in checks]
 
 
+def _check_pool(
+    history: History, recipe: Recipe, windows: Windows, name: str, cutoffs: int, seed: int
+) -> list[Check]:
+    """Check a pool's forecasts in a walk of two folds, over as little of the history as that takes."""
+    fold = FEWEST_DATES + recipe.horizon
+    plan = Plan(folds=2, test_sessions=2 * fold)
+    plan.cut(windows)
+    sessions = np.unique(windows.panel.session[windows.ends])
+    short = history.until(sessions[: REFITS[0] + recipe.lookback + 2 * fold][-1])
+    bare = recipe.but(universe=())
+
+    def forecasts(history: History) -> pd.DataFrame:
+        table = backtest(history, bare, models=[name], plan=plan).forecasts
+        return table[table["model"] == name]
+
+    what = f"forecasts of {name}"
+    prepare = partial(subjects.function_cells, forecasts, what)
+    refits = np.array([one.refit for one in plan.cut(subjects.windows_of(bare, short))])
+    truth = prepare(short)
+    later = _cutoffs_known_at(truth, short)
+    moments = np.union1d(refits, _spread(later[later > refits[0]][:-1], cutoffs - len(refits)))
+    (check,) = _compare_forecasts(what, prepare, short, truth, moments, seed)
+    quick = f"networks trained for one epoch, {recipe.units} units" if POOLS[name].networks else ""
+    return [replace(check, note=_joined(check.note, f"walk of two folds up to {short.as_of.date()}", quick))]
+
+
 def _check_function(history: History, function: FeatureFunction, cutoffs: int, seed: int) -> Check:
     what = f"function {getattr(function, '__name__', type(function).__name__)}"
     prepare = partial(subjects.function_cells, function, what)
@@ -213,12 +237,8 @@ def _check_function(history: History, function: FeatureFunction, cutoffs: int, s
     except DataError as error:
         raise UsageError(str(error)) from error
     if "cutoff" in truth.index.names:
-        keys = truth.index.to_frame(index=False)
-        known = np.unique(known_at(keys["symbol"], keys["cutoff"], history.instruments))
-        forecasts = Subject(what, partial(subjects.without_outcomes, history), "cutoff", exact=False)
-        # Made up only: without its last sessions a backtest lays its folds elsewhere, which is no leak.
-        moments = _spread(known[:-1], _fewer(cutoffs))
-        (check,) = compare([forecasts], prepare, history, truth, moments, ("made up",), seed)
+        moments = _spread(_cutoffs_known_at(truth, history)[:-1], _fewer(cutoffs))
+        (check,) = _compare_forecasts(what, prepare, history, truth, moments, seed)
     else:
         moments = telling_moments(history, cutoffs, seed)
         features = Subject(what, lambda table, moment: table, exact=False)
@@ -230,6 +250,25 @@ def _check_function(history: History, function: FeatureFunction, cutoffs: int, s
         )
     unjudged = f"not judged, as no rewriting moves them: {', '.join(check.still)}" if check.still else ""
     return replace(check, note=_joined(unjudged, check.note))
+
+
+def _cutoffs_known_at(forecasts: pd.DataFrame, history: History) -> np.ndarray:
+    """Moments at which the cutoffs of a table of forecasts were known, ascending."""
+    keys = forecasts.index.to_frame(index=False)
+    return np.unique(known_at(keys["symbol"], keys["cutoff"], history.instruments))
+
+
+def _compare_forecasts(
+    what: str,
+    prepare: Callable[[History], pd.DataFrame],
+    history: History,
+    truth: pd.DataFrame,
+    moments: np.ndarray,
+    seed: int,
+) -> list[Check]:
+    forecasts = Subject(what, partial(subjects.without_outcomes, history), "cutoff", exact=False)
+    # Made up only: without its last sessions a backtest lays its folds elsewhere, which is no leak.
+    return compare([forecasts], prepare, history, truth, moments, ("made up",), seed)
 
 
 def _fewer(cutoffs: int) -> int:

@@ -22,8 +22,8 @@ Rewriting = Callable[[History, np.datetime64, int], History]
 LATE = pd.Timedelta(minutes=15)
 """How long after the close a made-up factor becomes known."""
 
-EARLY = (9, 69)
-"""Two of the first sessions, counted from 0: there a gap filled backwards from the first value shows."""
+EARLY = (0, 69, 9, 21, 3)
+"""Rows of a beginning, the most telling first: there what is filled backwards from a first value shows."""
 
 
 def perturb(history: History, moment: np.datetime64, seed: int = 0) -> History:
@@ -141,8 +141,9 @@ def with_factors(history: History, names: Sequence[str], seed: int = 0) -> Histo
 def telling_moments(history: History, count: int, seed: int = 0) -> np.ndarray:
     """Choose closes after which to rewrite the future so that narrow leaks show too.
 
-    In this order: the last but one, two of the first sessions, around gaps of single symbols,
-    between a factor's session and its ``known_at``, and others at random.
+    In this order: the last but one, some of the first sessions, some of the first of symbols that
+    begin later, around gaps of single symbols, between a factor's session and its ``known_at``, and
+    others at random.
 
     Parameters
     ----------
@@ -167,10 +168,11 @@ def telling_moments(history: History, count: int, seed: int = 0) -> np.ndarray:
     if not len(moments):
         raise TooLittleHistory("A history of one session has no future to rewrite; bring a longer one")
     random = np.random.default_rng(seed)
-    some = max(1, count // 4)
+    some = max(1, count // 5)
     chosen = [
         moments[-1],
         *(moments[row] for row in EARLY if row < len(moments)),
+        *_late_beginnings(history, moments, random)[:some],
         *_few(_around_gaps(history, moments), some, random),
         *_few(_before_factors(history, moments, random), some, random),
         *random.permutation(moments),
@@ -200,6 +202,16 @@ def _keep(history: History, bars: np.ndarray, factors: np.ndarray) -> History:
 
 def _few(moments: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     return random.permutation(np.unique(moments))[:count]
+
+
+def _late_beginnings(history: History, moments: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Moments of the rows `EARLY` of every symbol that begins after the first moment, row by row."""
+    symbol = history.traded["symbol"]
+    known = pd.Series(bars_known_at(history))
+    late = known.groupby(symbol.to_numpy()).transform("min").to_numpy() > moments[0]
+    row = symbol.groupby(symbol).cumcount().to_numpy()
+    found = [np.intersect1d(known[late & (row == early)], moments) for early in EARLY]
+    return np.array(list(dict.fromkeys(np.concatenate([random.permutation(one) for one in found]))))
 
 
 def _around_gaps(history: History, moments: np.ndarray) -> np.ndarray:

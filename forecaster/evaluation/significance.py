@@ -26,7 +26,8 @@ class PairedTest:
     error : float
         HAC standard error of the difference; NaN where there is no test.
     p_value : float
-        Two-sided; NaN on too few dates, where the losses do not differ at all, or where one is NaN.
+        Two-sided; NaN on too few dates, where the losses do not differ or always differ by the same,
+        or where one is NaN.
     dates : int
     """
 
@@ -34,11 +35,6 @@ class PairedTest:
     error: float
     p_value: float
     dates: int
-
-    @property
-    def first_is_better(self) -> bool:
-        """Whether the first model's loss is lower and the difference is significant."""
-        return self.difference < 0 and self.p_value < LEVEL
 
 
 def enough_dates(dates: int, horizon: int) -> bool:
@@ -121,4 +117,6 @@ def _fixed_smoothing(difference: np.ndarray) -> PairedTest:
     mean = float(difference.mean())
     spectrum = np.abs(np.fft.rfft(difference - mean)[1 : ordinates + 1]) ** 2 / dates
     error = float(np.sqrt(spectrum.mean() / dates))
+    if error == 0:
+        return PairedTest(mean, np.nan, np.nan, dates)
     return PairedTest(mean, error, float(2 * stats.t.sf(abs(mean) / error, 2 * ordinates)), dates)

@@ -18,7 +18,7 @@ from forecaster.models import LAST_PRICE, SERVED, TITLES
 NEGLIGIBLE = 0.1
 """Per cent of the last price's error below which a difference is not worth a word."""
 
-SUSPICIOUS_SKILL, SUSPICIOUS_DIRECTION = 2.5, 54.0
+SUSPICIOUS_SKILL, SUSPICIOUS_DIRECTION = 2.0, 54.0
 """Per cent: gain in CRPS over GJR-GARCH-t one session ahead, and hits, above which a leak is likely."""
 
 EXPECTED_ORDER = ("constant", "rolling_t", "ewma_t", "garch_t", "gjr_t", "harx")
@@ -100,7 +100,11 @@ def probability(p: float) -> str:
     """Write a p-value as a reader expects it: ``p < .001`` or ``p = .042``."""
     if np.isnan(p):
         return "not tested"
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+    if p < 0.001:
+        return "p < .001"
+    # Next to the level one digit more: .050 could be either side of it.
+    digits = 4 if f"{p:.3f}" == f"{LEVEL:.3f}" and p != LEVEL else 3
+    return f"p = {p:.{digits}f}".replace("0.", ".")
 
 
 @dataclass(frozen=True)
@@ -233,8 +237,10 @@ def _best(at_step: pd.DataFrame) -> str:
         words = f"Best of all by log score: {title}."
     elif len(by_log_score) > 1:
         words = f"Not distinguishable from the best by log score: {', '.join(by_log_score)}."
-    else:
+    elif rows.get("in_confidence_set", pd.Series(dtype=object)).notna().any():
         words = f"The lowest log score is that of {title}, but not by enough to call it best."
+    else:
+        words = f"The lowest log score is that of {title}; on so few dates none could be tested for best."
     if by_crps:
         words += f" By CRPS, {', '.join(by_crps)} (no log score) is not distinguishable from the best."
     return words

@@ -48,8 +48,8 @@ class Constant:
         own = squares.groupby(panel.code[cutoffs])
         enough = own.count().iloc[:, -1] >= FEWEST
         known = own.mean()[enough].reindex(range(len(panel.symbols))).fillna(squares.mean())
-        least = LOWEST**2 * np.arange(1, windows.horizon + 1)
-        variance = np.vstack([known, squares.mean()])
+        least = LOWEST**2 * np.arange(windows.horizon)
+        variance = np.maximum(np.vstack([known, squares.mean()]), LOWEST**2)
         self._sigma = np.sqrt(np.maximum.accumulate(variance - least, axis=1) + least)
         self._symbols = panel.symbols
         advance(self.name)

@@ -19,7 +19,6 @@ import numpy as np
 from arch import arch_model
 from scipy import signal, special, stats
 
-from forecaster.errors import TooLittleHistory
 from forecaster.features.volatility import LOWEST
 from forecaster.models.distribution import StudentT
 from forecaster.models.rolling_t import FEWEST
@@ -158,6 +157,13 @@ _DF = 2 + np.geomspace(LEAST_DF - 2, MOST_DF - 2, 1000)
 _ABSOLUTE = _mean_absolute(_DF)
 
 
+USUAL = {
+    False: Process(omega=0.03, alpha=0.05, gamma=0.0, beta=0.92, df=5.0, start=1.0),
+    True: Process(omega=0.03, alpha=0.02, gamma=0.06, beta=0.92, df=5.0, start=1.0),
+}
+"""Without and with asymmetry: round figures as daily shares show them, for a panel without any sound fit."""
+
+
 def estimate(returns: np.ndarray, asymmetric: bool) -> Process | None:
     """Fit a process to known returns in percent, (n,); None if the fit is not to be trusted."""
     if len(returns) < FEWEST_FITTED or np.mean(returns**2) <= LEAST_VARIANCE:
@@ -191,9 +197,9 @@ class Garch:
 
     The parameters are fitted on the returns known at the refit (from ``windows.since`` on); the
     variance is then filtered through all of a symbol's rows up to each cutoff. A symbol whose own
-    fit cannot be had gets the median parameters of the others, with the unconditional variance at
-    its own mean squared return, or at the median of the others' where fewer than
-    `rolling_t.FEWEST` are known.
+    fit cannot be had gets the median parameters of the others (`USUAL` if there are none), with the
+    unconditional variance at its own mean squared return, or at the median of the others' where fewer
+    than `rolling_t.FEWEST` are known.
 
     Parameters
     ----------
@@ -210,13 +216,7 @@ class Garch:
         self._asymmetric = asymmetric
 
     def fit(self, windows: Windows, known_by: np.datetime64, advance: Advance) -> Self:
-        """Fit a process for each symbol.
-
-        Raises
-        ------
-        TooLittleHistory
-            If no symbol has enough returns that a stationary process describes.
-        """
+        """Fit a process for each symbol."""
         panel = windows.panel
         known = (panel.known_at <= known_by) & np.isfinite(panel.log_return)
         if windows.since is not None:
@@ -225,14 +225,11 @@ class Garch:
         returns = [PERCENT * panel.log_return[one][known[one]] for one in rows]
         estimates = [estimate(one, self._asymmetric) for one in returns]
         sound = [one for one in estimates if one is not None]
-        if not sound:
-            raise TooLittleHistory(
-                f"{self.name} needs {FEWEST_FITTED} returns of at least one symbol that a stationary "
-                f"process describes; the most is {max(map(len, returns))}: bring longer histories"
-            )
         levels = [max(np.mean(one**2), LEAST_VARIANCE) if len(one) >= FEWEST else None for one in returns]
-        usual = float(np.median([level for level, own in zip(levels, estimates, strict=True) if own]))
-        typical = Process.median(sound, usual)
+        of_sound = [level for level, own in zip(levels, estimates, strict=True) if own and level]
+        told = of_sound or [level for level in levels if level] or [LEAST_VARIANCE]
+        usual = float(np.median(told))
+        typical = Process.median(sound or [USUAL[self._asymmetric]], usual)
         table = typical.degrees_of_freedom(windows.horizon)
         self._unseen = typical, table
         self._seen = {

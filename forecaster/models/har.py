@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from forecaster.errors import TooLittleHistory
+from forecaster.features.volatility import LOWEST
 from forecaster.models.distribution import StudentT
 from forecaster.models.scale import FIRST_DF, fit_log_scale
 from forecaster.progress import Advance
@@ -94,6 +95,7 @@ class Har:
             ]
         )
         sigma = _spread(windows, ends) * np.exp(log_scale) * np.sqrt(self._df / (self._df - 2))
+        sigma = np.maximum(sigma, LOWEST)
         return StudentT(np.zeros_like(sigma), widening(sigma), np.broadcast_to(self._df, sigma.shape))
 
     def _inputs(self, windows: Windows, ends: np.ndarray) -> np.ndarray:

@@ -148,16 +148,21 @@ def _without_faults(frame: pd.DataFrame, exchange: str) -> tuple[pd.DataFrame, p
         row, symbol and reason of each row that is not.
     """
     tidy = frame["symbol"].astype("string").str.strip().str.upper()
-    dates = _as_dates(frame["session"])
+    dates = as_dates(frame["session"])
     numbers = frame[list(NUMBERS)].apply(pd.to_numeric, errors="coerce").astype(float)
     reason = problems(numbers).reindex(frame.index)
-    reason = reason.mask(pd.DataFrame({"symbol": tidy, "session": dates}).duplicated(), "stands twice")
+    key = pd.DataFrame({"symbol": tidy, "session": dates})
+    in_time = key.sort_values(["symbol", "session"]).index
+    before = numbers["close"].loc[in_time].groupby(tidy.loc[in_time]).shift().reindex(frame.index)
+    prices = numbers[["open", "high", "low", "close"]]
+    still = (numbers["volume"] == 0) & prices.eq(before, axis=0).all(axis=1)
+    reason = reason.mask(still, "no trade: volume 0 at the close before")
+    reason = reason.mask(key.duplicated(), "stands twice")
     reason = reason.mask(positions(exchange, dates.to_numpy()) < 0, f"no session of {exchange}")
     reason = reason.mask(~tidy.str.fullmatch(SYMBOL_PATTERN).fillna(False).astype(bool), "no ticker")
     faulty = reason.notna()
     faults = pd.DataFrame({"row": frame.index, "symbol": frame["symbol"], "reason": reason})[faulty]
-    order = pd.DataFrame({"symbol": tidy, "session": dates})[~faulty].sort_values(["symbol", "session"])
-    return frame.loc[order.index], faults
+    return frame.loc[in_time[~faulty.loc[in_time]]], faults
 
 
 def _by_symbol(file: Path, frame: pd.DataFrame, exchange: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -229,14 +234,15 @@ def _names(file: Path, names: pd.Index, given: Mapping[str, str]) -> dict[str, s
 
 
 def _dates(file: Path, column: pd.Series) -> pd.Series:
-    dates = _as_dates(column)
+    dates = as_dates(column)
     for label in column.index[dates.isna()][:1]:
         shown = "missing" if pd.isna(column[label]) else f"{str(column[label])!r} is no date"
         raise _fault(file, label, "date", f"{shown}; expected YYYY-MM-DD")
     return dates
 
 
-def _as_dates(column: pd.Series) -> pd.Series:
+def as_dates(column: pd.Series) -> pd.Series:
+    """Read the dates of a column, whatever their time zone; NaT where there is none."""
     if pd.api.types.is_datetime64_any_dtype(column):
         dates = column.dt.tz_localize(None).dt.normalize()
     else:
