@@ -14,7 +14,7 @@ from forecaster.evaluation.perturbation import perturb as rewrite
 from forecaster.features import assemble
 from forecaster.features.exogenous import AHEAD_NAMES, ahead
 from forecaster.history import History
-from forecaster.models import KINDS, kind
+from forecaster.models import CLASSICAL, NETWORKS, kind
 from forecaster.sessions import calendar
 from forecaster.windows import Windows
 from forecaster.workflow import train
@@ -93,7 +93,9 @@ def test_a_factor_known_after_the_cutoff_is_not_used(with_factors: History) -> N
     np.testing.assert_array_equal(assemble(replace(with_factors, factors=late)).values, panel.values)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [*CLASSICAL, *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS)]
+)
 def test_a_fit_does_not_see_later_rows(history: History, tiny: Recipe, name: str) -> None:
     refit = pd.Timestamp("2016-03-01")
     moment = close_of(refit).tz_localize(None).to_datetime64()
@@ -108,12 +110,13 @@ def test_a_fit_does_not_see_later_rows(history: History, tiny: Recipe, name: str
 
 
 def test_a_trained_model_forecasts_the_same_whatever_comes_later(history: History, tiny: Recipe) -> None:
-    as_of = pd.Timestamp("2015-07-01")
+    as_of, recipe = pd.Timestamp("2015-07-01"), tiny.but(cells=("gru",), epochs=1)
     true, false = history, perturb(history, as_of)
-    tables = [train(one.until(as_of), tiny).forecast(one.until(as_of)) for one in (true, false)]
+    tables = [train(one.until(as_of), recipe).forecast(one.until(as_of)) for one in (true, false)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_backtest_does_not_see_rows_after_each_cutoff(history: History, tiny: Recipe) -> None:
     last = pd.Timestamp("2016-12-30")
     short = history.until(last)
@@ -157,7 +160,8 @@ def test_a_model_of_two_exchanges_does_not_see_what_closes_after_its_refit(
     other = Windows(assemble(rewrite(mixed, moment)), tiny.lookback, tiny.horizon)
     ends = windows.ends[windows.panel.known_at[windows.ends] <= moment][-40:]
     forecasts = [
-        kind(name, tiny).fit(one, moment, lambda note: None).forecast(one, ends) for one in (windows, other)
+        kind(name, tiny.but(epochs=1)).fit(one, moment, lambda note: None).forecast(one, ends)
+        for one in (windows, other)
     ]
     np.testing.assert_array_equal(forecasts[0].sigma, forecasts[1].sigma)
 

@@ -96,11 +96,11 @@ def leakcheck(
     ----------
     subject : Recipe, str or callable, optional
         A recipe: its inputs, windows and labels, and models. A name in `models.KINDS` or
-        `models.pool.POOLS`: that model alone. A function from a `History` to a table: columns symbol, session and one per feature,
-        where the row of a session may use what was known at its close; or forecasts, with a column
-        ``cutoff`` beside (such as ``Backtest.forecasts``). Levels of `History.prices` are told as a
-        leak, being scaled by later splits and dividends; ratios of them, and `History.traded`, are
-        not. Default: ``Recipe()``.
+        `models.pool.POOLS`: that model alone. A function from a `History` to a table: columns symbol,
+        session and one per feature, where the row of a session may use what was known at its close; or
+        forecasts, with a column ``cutoff`` beside (such as ``Backtest.forecasts``). Levels of
+        `History.prices` are told as a leak, being scaled by later splits and dividends; ratios of
+        them, and `History.traded`, are not. Default: ``Recipe()``.
     models : sequence of str, optional
         Names to check with a recipe; default: the classical kinds and its cells. Networks are small and
         trained for one epoch only: a leak needs no skill. A pool is judged by its forecasts in a short
