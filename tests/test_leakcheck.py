@@ -194,7 +194,7 @@ def test_a_backward_fill_over_a_gap_is_named(two: History) -> None:
         wide = history.traded.pivot(index="session", columns="symbol", values="close").ffill()
         return wide.stack().rename("honest").reset_index()
 
-    assert leakcheck(two, forward).clean
+    assert leakcheck(two, forward, cutoffs=4).clean
 
 
 def test_a_backward_fill_of_one_row_shows_at_the_end_of_a_gap(two: History) -> None:
@@ -224,7 +224,7 @@ def test_a_factor_used_before_it_is_known_is_named(two: History) -> None:
     leak = only_leak(told, of_the_same_session)
     assert (leak.feature, leak.symbol) == ("leaky", "AAA")
     assert leak.session == days(two)[0], "every session tells it"
-    assert leakcheck(told, as_known).clean
+    assert leakcheck(told, as_known, cutoffs=4).clean
 
 
 def test_a_single_late_factor_is_found(two: History) -> None:
@@ -235,7 +235,7 @@ def test_a_single_late_factor_is_found(two: History) -> None:
     late = replace(told, factors=told.factors.assign(known_at=known))
     leak = only_leak(late, of_the_same_session)
     assert (leak.feature, leak.symbol, leak.session) == ("leaky", "AAA", days(two)[117])
-    assert leakcheck(late, as_known).clean
+    assert leakcheck(late, as_known, cutoffs=4).clean
 
 
 def test_a_row_that_needs_the_future_is_a_leak(two: History) -> None:
@@ -292,7 +292,7 @@ def test_what_closes_later_elsewhere_is_the_future() -> None:
     leak = only_leak(history, lambda history: other(history, "LON", "NYC"))
     assert (leak.feature, leak.symbol) == ("leaky", "LON")
     assert leak.session in set(days(history, "NYC"))
-    assert leakcheck(history, lambda history: other(history, "NYC", "LON")).clean
+    assert leakcheck(history, lambda history: other(history, "NYC", "LON"), cutoffs=4).clean
 
 
 def test_a_function_with_two_answers_is_told_so(two: History) -> None:
@@ -324,7 +324,7 @@ def test_a_function_may_write_into_its_argument(two: History) -> None:
         return table(history, close=history.traded["close"])
 
     before = two.fingerprint
-    assert leakcheck(two, writing).clean
+    assert leakcheck(two, writing, cutoffs=4).clean
     assert replace(two).fingerprint == before
 
 

@@ -143,7 +143,7 @@ def test_a_backtest_does_not_see_rows_after_each_cutoff(history: History, tiny: 
     pd.testing.assert_frame_equal(*known, check_exact=True)
 
 
-@pytest.mark.parametrize("name", ["ewma_t", "gru"])
+@pytest.mark.parametrize("name", ["ewma_t", pytest.param("gru", marks=pytest.mark.slow)])
 def test_a_model_of_two_exchanges_does_not_see_what_closes_after_its_refit(
     history: History, tiny: Recipe, name: str
 ) -> None:
