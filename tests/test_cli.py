@@ -296,6 +296,7 @@ def assert_sound(report: dict, last: pd.Timestamp) -> None:
         assert bounds[below] - 1e-3 <= chance <= bounds[below + 1] + 1e-3
 
 
+@pytest.mark.slow
 def test_a_symbol_that_the_model_never_saw(run: Run, tmp_path: Path, trained_workspace: Workspace) -> None:
     file, home = tmp_path / "new.csv", trained_workspace.home
     file.write_text(prices(last_sessions("2023-09-21", 400), "NEW"))

@@ -186,6 +186,7 @@ def test_statistics_of_the_inputs_come_from_training_rows_only(windows: Windows,
     np.testing.assert_allclose(layer.spread, np.where(rows.std(axis=0) > 0, rows.std(axis=0), 1), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_forecast(history: History, tiny: Recipe, model: Model) -> None:
     again = train(history.until("2016-03-01"), tiny)
     pd.testing.assert_frame_equal(model.forecast(history), again.forecast(history), check_exact=True)

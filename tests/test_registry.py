@@ -60,6 +60,7 @@ def test_a_second_quickstart_does_nothing(workspace: Workspace, tiny: Recipe) ->
     assert {name: workspace.store.version(name) for name in tables} == before
 
 
+@pytest.mark.slow
 def test_a_quickstart_that_was_cut_short_goes_on(tmp_path: Path, tiny: Recipe) -> None:
     """Killed after the first prices, before the watchlist knew of them."""
     workspace = Workspace(tmp_path, Settings(home=tmp_path, source="auto"))

@@ -228,7 +228,10 @@ def survive(folder: Path, yahoo: YahooStub, kills: int, seed: int, is_first_load
     assert runs.latest(Workspace(home).store)["status"].iloc[0] == runs.DONE
 
 
-@pytest.mark.parametrize("is_first_load", [True, False], ids=["first load", "a month later"])
+@pytest.mark.parametrize(
+    "is_first_load",
+    [pytest.param(True, id="first load"), pytest.param(False, id="a month later", marks=pytest.mark.slow)],
+)
 def test_an_update_can_be_killed(tmp_path: Path, yahoo: YahooStub, is_first_load: bool) -> None:
     survive(tmp_path, yahoo, kills=5, seed=1, is_first_load=is_first_load)
 

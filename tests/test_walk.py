@@ -203,6 +203,7 @@ def test_rolling_training_forgets_what_lies_before(history: History, tiny: Recip
     equal(*tables)
 
 
+@pytest.mark.slow
 def test_the_walk_does_not_see_rows_after_each_cutoff(history: History, tiny: Recipe) -> None:
     short, after = history.until("2017-12-29"), pd.Timestamp("2017-06-01")
     tables = []
