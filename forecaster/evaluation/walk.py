@@ -64,12 +64,12 @@ def walk(
         for fold in range(len(folds))
         for seed in (range(recipe.seeds) if name in NETWORKS else [None])
     ]
-    todo = [part for part in parts if part not in kept and Part(part.model, part.fold) not in kept]
+    pending = [part for part in parts if part not in kept and Part(part.model, part.fold) not in kept]
     # The longest first, so that the processes end together.
-    todo.sort(key=lambda part: -_steps(part, recipe))
-    total = sum(_steps(part, recipe) for part in todo)
+    pending.sort(key=lambda part: -_steps(part, recipe))
+    total = sum(_steps(part, recipe) for part in pending)
     with progress("Walk-forward", total) as advance:
-        for part, table in _tables(todo, windows, folds, recipe, steps, advance, jobs):
+        for part, table in _tables(pending, windows, folds, recipe, steps, advance, jobs):
             kept.put(part, table)
     for name in names:
         for place, fold in enumerate(folds):
@@ -84,7 +84,7 @@ def walk(
 
 
 def _tables(
-    todo: Sequence[Part],
+    pending: Sequence[Part],
     windows: Windows,
     folds: Sequence[Fold],
     recipe: Recipe,
@@ -93,7 +93,7 @@ def _tables(
     jobs: int,
 ) -> Iterator[tuple[Part, pd.DataFrame]]:
     if jobs == 1:
-        for part in todo:
+        for part in pending:
             yield part, _fit_and_forecast(part, windows, folds[part.fold], recipe, steps, advance)
         return
     from joblib import Parallel, delayed, parallel_config
@@ -102,7 +102,7 @@ def _tables(
     windows.label_rows.shape, windows.ready.shape  # noqa: B018
     with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
         done = Parallel(return_as="generator_unordered")(
-            delayed(_alone)(part, windows, folds[part.fold], recipe, steps) for part in todo
+            delayed(_alone)(part, windows, folds[part.fold], recipe, steps) for part in pending
         )
         for part, table in done:
             yield part, table
