@@ -1,7 +1,7 @@
 """The README's second table: every model on a panel of large companies, eleven yearly refits.
 
 Run ``python benchmarks/panel.py prices.parquet OUT``; the file is one that ``benchmark`` reads, from
-2010 on, such as ``python benchmarks/pull.py prices.parquet`` brings. It takes about half an hour on
+2010 on, such as ``python benchmarks/pull.py prices.parquet`` brings. It takes some forty minutes on
 two cores, goes on in OUT if it was stopped, writes ``benchmarks/results/panel.json`` and puts the
 table into the README.
 """

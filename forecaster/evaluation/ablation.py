@@ -21,8 +21,6 @@ VARIANTS: dict[str, tuple[Group, ...]] = {
     **{f"without {one}": tuple(group for group in GROUPS if group != one) for one in GROUPS},
     **{f"{one} alone": (one,) for one in GROUPS},
 }
-NETWORK_FOLDS = 3
-"""Folds on which networks are tried: the first, the middle and the last, with one random start."""
 
 
 def ablate(
@@ -43,7 +41,7 @@ def ablate(
     folds : sequence of Fold
         Of the windows that read all groups; cutoffs stay the same.
     models : sequence of str
-        "harx" is refitted at every fold, networks at three of them with their first random start.
+        "harx" is refitted at every fold, networks at the first, the middle and the last with their first random start.
     kept : Kept
         The tables of the models with all groups.
     keep : callable
@@ -56,7 +54,7 @@ def ablate(
         than with all groups), its standard ``error`` and ``p_value`` (Diebold-Mariano over dates),
         ``crps_change`` in per cent.
     """
-    fewer = sorted({0, len(folds) // 2, len(folds) - 1})[:NETWORK_FOLDS]
+    fewer = sorted({0, len(folds) // 2, len(folds) - 1})
     records = []
     full = Windows(assemble(history, recipe.groups, recipe.universe), recipe.lookback, recipe.horizon)
     for variant, groups in VARIANTS.items():
