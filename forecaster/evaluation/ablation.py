@@ -41,7 +41,8 @@ def ablate(
     folds : sequence of Fold
         Of the windows that read all groups; cutoffs stay the same.
     models : sequence of str
-        "harx" is refitted at every fold, networks at the first, the middle and the last with their first random start.
+        "harx" is refitted at every fold; networks at the first, the middle and the last, with their
+        first random start.
     kept : Kept
         The tables of the models with all groups.
     keep : callable
