@@ -41,6 +41,11 @@ class Settings(BaseSettings):
         A session's bar counts as final this long after the exchange's close.
     requests_per_second : float
         How often a live source is asked in the long run.
+    event_sources : tuple of str
+        Where company events of live prices come from: yahoo (results and announced dates), news, filings;
+        in a variable separated by commas; empty for none.
+    contact : str
+        E-mail address that the SEC asks for with each request; without one its filings are not read.
     start : str
         First session to ask a live source for.
     port : int
@@ -57,6 +62,8 @@ class Settings(BaseSettings):
     probe_seconds: float = Field(default=6.0, gt=0)
     bar_delay_minutes: int = Field(default=30, ge=0)
     requests_per_second: float = Field(default=0.5, gt=0)
+    event_sources: Annotated[tuple[str, ...], NoDecode] = ("yahoo", "news", "filings")
+    contact: str = ""
     start: str = "2010-01-01"
     port: int = Field(default=8501, ge=1, le=65535)
 
@@ -88,10 +95,12 @@ class Settings(BaseSettings):
         except (SettingsError, TOMLDecodeError) as error:
             raise UsageError(f"Settings cannot be read: {error}; see forecaster/config.py") from error
 
-    @field_validator("watchlist", mode="before")
+    @field_validator("watchlist", "event_sources", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class Recipe(BaseModel):

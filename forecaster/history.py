@@ -11,6 +11,7 @@ import pandas as pd
 
 from forecaster.adjust import adjusted, with_actions
 from forecaster.errors import DataError, UnknownSymbol, UsageError
+from forecaster.events import BACKFILL, COLUMNS, no_events, with_backfill
 from forecaster.instruments import Instrument, described
 from forecaster.sessions import closes
 from forecaster.store import Store
@@ -18,7 +19,7 @@ from forecaster.store import Store
 
 @dataclass(frozen=True)
 class History:
-    """Daily bars and factors as they were known at the close of session `as_of`.
+    """Daily bars, factors and company events as they were known at the close of session `as_of`.
 
     Attributes
     ----------
@@ -28,6 +29,9 @@ class History:
         Whatever is computed from them row by row depends on earlier rows only.
     factors : DataFrame
         Columns of the factors table; each row carries the moment `known_at` (UTC).
+    events : DataFrame
+        `events.COLUMNS`, sorted by symbol and `known_at`; announced dates of results from before any
+        were stored are made up from the results, see `events.with_backfill`.
     instruments : mapping
         Symbol -> Instrument.
     as_of : Timestamp
@@ -38,6 +42,7 @@ class History:
 
     traded: pd.DataFrame
     factors: pd.DataFrame
+    events: pd.DataFrame
     instruments: Mapping[str, Instrument]
     as_of: pd.Timestamp
     store_version: int = -1
@@ -59,11 +64,12 @@ class History:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that name the bars and factors, whatever store they lie in."""
+        """Twelve hexadecimal digits that name the bars, factors and events, whatever store they lie in."""
         digest = hashlib.sha256()
         for frame in (
             self.traded[["symbol", "session", "open", "high", "low", "close", "volume", "split", "dividend"]],
             self.factors[["name", "symbol", "session", "value", "known_at"]],
+            self.events[["symbol", "kind", "happened_at", "known_at", "tone", "magnitude"]],
         ):
             digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
         return digest.hexdigest()[:12]
@@ -79,10 +85,10 @@ class History:
         day = parse_session(as_of)
         if day > self.as_of:
             raise UsageError(f"This history ends on {self.as_of.date()}; it knows nothing of {day.date()}")
-        return _at_close(self.traded, self.factors, self.instruments, self.store_version, day)
+        return _at_close(self.traded, self.factors, self.events, self.instruments, self.store_version, day)
 
     def only(self, symbols: Sequence[str]) -> "History":
-        """Return the history of some symbols; the factors stay.
+        """Return the history of some symbols; the factors and events stay.
 
         Raises
         ------
@@ -93,6 +99,15 @@ class History:
             self.bars(symbol)
         rows = self.traded[self.traded["symbol"].isin(symbols)]
         return replace(self, traded=rows.reset_index(drop=True))
+
+    @property
+    def has_backfill(self) -> bool:
+        """Whether announced dates of results were made up from the results that followed."""
+        return bool((self.events["source"] == BACKFILL).any())
+
+    def but_events(self, kept: pd.Series) -> "History":
+        """Return the history with some of its events: those rows of `events` for which `kept` is true."""
+        return replace(self, events=self.events[kept].reset_index(drop=True))
 
     def bars(self, symbol: str) -> pd.DataFrame:
         """Return one symbol's rows of `prices`.
@@ -146,13 +161,20 @@ def read_history(
             raise UnknownSymbol(_not_stored(missing, stored))
     actions = store.current("actions", where=where, until=day, recorded_by=recorded_by)
     factors = store.current("factors", recorded_by=recorded_by)
+    stored = store.current("events", where=where, recorded_by=recorded_by)[list(COLUMNS)]
+    events = stored.astype(no_events().dtypes.to_dict())
     instruments = described(store.current("instruments", recorded_by=recorded_by))
     _require_described(prices, instruments)
-    return _at_close(with_actions(prices, actions), factors, instruments, version, day)
+    return _at_close(
+        with_actions(prices, actions), factors, with_backfill(events, instruments), instruments, version, day
+    )
 
 
 def history_of(
-    bars: pd.DataFrame, instruments: Mapping[str, Instrument], factors: pd.DataFrame | None = None
+    bars: pd.DataFrame,
+    instruments: Mapping[str, Instrument],
+    factors: pd.DataFrame | None = None,
+    events: pd.DataFrame | None = None,
 ) -> History:
     """Make a history of bars that lie in no store, such as those of a file.
 
@@ -165,6 +187,8 @@ def history_of(
         Symbol -> Instrument, of every symbol.
     factors : DataFrame, optional
         Columns of the factors table; default: none.
+    events : DataFrame, optional
+        `events.COLUMNS`, results that lie after the last bar included; default: none.
     """
     rows = bars.sort_values(["symbol", "session"], ignore_index=True).assign(tells_actions=False)
     nothing = pd.DataFrame({"symbol": [], "session": [], "kind": [], "value": []})
@@ -172,7 +196,12 @@ def history_of(
         {"known_at": "datetime64[ns, UTC]", "value": float}
     )
     return _at_close(
-        with_actions(rows, nothing), empty if factors is None else factors, instruments, -1, None
+        with_actions(rows, nothing),
+        empty if factors is None else factors,
+        with_backfill(no_events() if events is None else events, instruments),
+        instruments,
+        -1,
+        None,
     )
 
 
@@ -204,6 +233,7 @@ def parse_session(day: str | pd.Timestamp) -> pd.Timestamp:
 def _at_close(
     traded: pd.DataFrame,
     factors: pd.DataFrame,
+    events: pd.DataFrame,
     instruments: Mapping[str, Instrument],
     store_version: int,
     day: pd.Timestamp | None,
@@ -218,10 +248,11 @@ def _at_close(
     last = known["session"].max()
     exchanges = {instruments[symbol].exchange for symbol in known.loc[known["session"] == last, "symbol"]}
     close = max(closes(exchange, np.array([last], dtype="datetime64[ns]"))[0] for exchange in exchanges)
-    in_time = factors["known_at"] <= pd.Timestamp(close, tz="UTC")
+    moment = pd.Timestamp(close, tz="UTC")
     return History(
         known.reset_index(drop=True),
-        factors[in_time].reset_index(drop=True),
+        factors[factors["known_at"] <= moment].reset_index(drop=True),
+        events[events["known_at"] <= moment].reset_index(drop=True),
         instruments,
         last,
         store_version,

@@ -61,6 +61,22 @@ def closes(exchange: str, sessions: np.ndarray) -> np.ndarray:
     return moments[positions(exchange, sessions)]
 
 
+def opens(exchange: str, sessions: np.ndarray) -> np.ndarray:
+    """Official open of each session in UTC, as naive ``datetime64[ns]``."""
+    moments = calendar(exchange).opens.to_numpy(dtype="datetime64[ns]")
+    return moments[positions(exchange, sessions)]
+
+
+def first_closing_after(exchange: str, moments: np.ndarray) -> np.ndarray:
+    """Position of the first session whose close is later than each moment (UTC, ``datetime64``).
+
+    The session that a fact known at that moment can move: what is known at the very close, or after
+    it, belongs to the next session.
+    """
+    ends = calendar(exchange).closes.to_numpy(dtype="datetime64[ns]")
+    return np.searchsorted(ends, np.asarray(moments, dtype="datetime64[ns]"), side="right")
+
+
 def next_sessions(exchange: str, after: pd.Timestamp, count: int) -> np.ndarray:
     """Return the `count` sessions that follow `after`.
 

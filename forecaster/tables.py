@@ -94,6 +94,23 @@ _TABLES = (
         "fetched_at",
     ),
     Table(
+        "events",
+        _schema(
+            symbol=_TEXT, kind=_TEXT, happened_at=INSTANT, known_at=INSTANT, tone=_NUMBER, magnitude=_NUMBER,
+            title=_TEXT, url=_TEXT, source=_TEXT, fetched_at=INSTANT,
+        ),
+        ("symbol", "kind", "happened_at", "known_at", "source", "url"),
+        "fetched_at",
+    ),
+    Table(
+        "event_updates",
+        _schema(
+            symbol=_TEXT, source=_TEXT, outcome=_TEXT, rows=_COUNT, detail=_TEXT, recorded_at=INSTANT,
+        ),
+        ("symbol", "source"),
+        "recorded_at",
+    ),
+    Table(
         "quarantine",
         _schema(
             symbol=_TEXT, session=_DAY, open=_NUMBER, high=_NUMBER, low=_NUMBER, close=_NUMBER,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 
 from forecaster.errors import TooLittleHistory
 from forecaster.features import Panel
@@ -70,11 +71,38 @@ class Windows:
         view = np.lib.stride_tricks.sliding_window_view(self.panel.values, self.lookback, axis=0)
         return view[ends - self.lookback + 1].transpose(0, 2, 1)
 
+    @cached_property
+    def _announced(self) -> sparse.csr_array:
+        """What was announced for the steps 1..horizon at each row."""
+        names = len(self.panel.ahead_names) - self.panel.ahead.shape[1]
+        return self.panel.announced[:, : self.horizon * names]
+
     def ahead(self, ends: np.ndarray) -> np.ndarray:
-        """Gather what is known ahead of each forecast session: float32 (n, horizon, ahead features)."""
+        """Gather what is known ahead of each forecast session: float32 (..., horizon, ahead features).
+
+        Parameters
+        ----------
+        ends : ndarray of int
+            Cutoff rows, of any shape.
+        """
         steps = np.arange(1, self.horizon + 1)
         last = len(self.panel.ahead) - 1
-        return self.panel.ahead[np.minimum(self.panel.position[ends][..., None] + steps, last)]
+        calendar = self.panel.ahead[np.minimum(self.panel.position[ends][..., None] + steps, last)]
+        announced = self._announced[ends.ravel()].toarray().reshape(*calendar.shape[:-1], -1)
+        return np.concatenate([calendar, announced], axis=-1)
+
+    def mean_ahead(self, ends: np.ndarray, step: int) -> np.ndarray:
+        """Average what is known ahead over the sessions 1..step: float32 (n, ahead features)."""
+        calendar, position = self._ahead_so_far, self.panel.position[ends]
+        last = np.minimum(position + step, len(calendar) - 1)
+        names = len(self.panel.ahead_names) - calendar.shape[1]
+        announced = self._announced[ends][:, : step * names]
+        every = np.tile(np.eye(names, dtype=np.float32), (step, 1))
+        return np.hstack([calendar[last] - calendar[position], announced @ every]).astype(np.float32) / step
+
+    @cached_property
+    def _ahead_so_far(self) -> np.ndarray:
+        return np.cumsum(self.panel.ahead, axis=0, dtype=float)
 
     @cached_property
     def label_rows(self) -> np.ndarray:

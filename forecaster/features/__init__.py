@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from forecaster.config import GROUPS, Group
 from forecaster.errors import TooLittleHistory
-from forecaster.features import exogenous, previous_day, trend
+from forecaster.events import no_events
+from forecaster.features import company, exogenous, previous_day, trend
 from forecaster.features.bars import Bars, before
 from forecaster.history import History
 from forecaster.sessions import all_sessions
@@ -20,7 +22,7 @@ from forecaster.sessions import all_sessions
 NAMES: dict[Group, tuple[str, ...]] = {
     "trend": trend.NAMES,
     "previous_day": previous_day.NAMES,
-    "exogenous": exogenous.NAMES,
+    "exogenous": (*exogenous.NAMES, *company.NAMES),
 }
 
 
@@ -46,8 +48,12 @@ class Panel:
         The inputs, unscaled; NaN in a symbol's first rows.
     names : tuple of str
         Of the columns of `values`, as ``group.name``.
-    ahead : ndarray of float32, (sessions, ahead features)
-        Inputs known ahead, per session of each exchange's calendar.
+    ahead : ndarray of float32, (sessions, calendar features)
+        What the calendar says, per session of each exchange.
+    announced : csr_array of float32, (rows, company.LONGEST * announced features)
+        What was announced for each symbol at each row, step by step; see `features.company.Known`.
+    ahead_names : tuple of str
+        Of the inputs known ahead: the calendar's, then the announced ones.
     calendar : ndarray of datetime64[ns], (sessions,)
         The sessions that the rows of `ahead` describe.
     """
@@ -64,6 +70,8 @@ class Panel:
     values: np.ndarray
     names: tuple[str, ...]
     ahead: np.ndarray
+    announced: sparse.csr_array
+    ahead_names: tuple[str, ...]
     calendar: np.ndarray
 
 
@@ -91,12 +99,13 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
             f"None of the universe ({', '.join(universe)}) has any session in this history"
         )
     around = exogenous.surroundings(list(members.values()), history.factors)
+    told = _told(history, bars) if "exogenous" in groups else {}
     names = tuple(f"{group}.{name}" for group in groups for name in NAMES[group])
     values = np.empty((len(history.traded), len(names)), dtype=np.float32)
     row = 0
     for symbol, one in bars.items():
         inside = symbol in members
-        columns = [_group(group, one, around, inside) for group in groups]
+        columns = [_group(group, one, around, inside, told.get(symbol)) for group in groups]
         values[row : row + len(one.session)] = np.hstack(columns)
         row += len(one.session)
     exchanges = sorted({history.instruments[symbol].exchange for symbol in bars})
@@ -118,14 +127,32 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
         base_sigma=np.concatenate(sigma),
         values=values,
         names=names,
-        ahead=np.vstack(ahead) if "exogenous" in groups else np.zeros((sum(map(len, ahead)), 0), np.float32),
+        ahead=np.vstack(ahead) if told else np.zeros((sum(map(len, ahead)), 0), np.float32),
+        announced=_stacked([one.ahead for one in told.values()], len(values)),
+        ahead_names=(*exogenous.AHEAD_NAMES, *company.AHEAD_NAMES) if told else (),
         calendar=np.concatenate([all_sessions(exchange) for exchange in exchanges]),
     )
 
 
-def _group(group: Group, bars: Bars, around: exogenous.Surroundings, inside: bool) -> np.ndarray:
+def _told(history: History, bars: dict[str, Bars]) -> dict[str, company.Known]:
+    events = {str(symbol): rows for symbol, rows in history.events.groupby("symbol")}
+    return {
+        symbol: company.known(one, history.instruments[symbol].exchange, events.get(symbol, no_events()))
+        for symbol, one in bars.items()
+    }
+
+
+def _stacked(parts: list[sparse.csr_array], rows: int) -> sparse.csr_array:
+    empty = sparse.csr_array((rows, 0), dtype=np.float32)
+    return sparse.vstack(parts, format="csr") if parts else empty
+
+
+def _group(
+    group: Group, bars: Bars, around: exogenous.Surroundings, inside: bool, told: company.Known | None
+) -> np.ndarray:
     if group == "trend":
         return trend.columns(bars)
     if group == "previous_day":
         return previous_day.columns(bars)
-    return exogenous.columns(bars, around, inside)
+    outside = exogenous.columns(bars, around, inside)
+    return outside if told is None else np.hstack([outside, told.past])

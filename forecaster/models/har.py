@@ -108,13 +108,9 @@ class Har:
 
     def _ahead(self, windows: Windows, ends: np.ndarray, step: int) -> np.ndarray:
         """Average what is known ahead over sessions 1..step, float32 (n, ahead features)."""
-        panel = windows.panel
         if self._columns is not None:
             return np.zeros((len(ends), 0), np.float32)
-        total = np.cumsum(panel.ahead, axis=0, dtype=float)
-        position = panel.position[ends]
-        last = np.minimum(position + step, len(total) - 1)
-        return ((total[last] - total[position]) / step).astype(np.float32)
+        return windows.mean_ahead(ends, step)
 
 
 def widening(sigma: np.ndarray) -> np.ndarray:

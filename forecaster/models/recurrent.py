@@ -1,9 +1,10 @@
 """Simple RNN, LSTM and GRU in Keras: one builder, trained on shared segments.
 
 A network reads `lookback` sessions and gives, for each step ahead, a Student-t distribution of
-the log return in units of the past-only base volatility. All of its last layers start at zero:
-before the first gradient step it is the classical forecast "last price, variance growing by one
-base variance a session", and it learns corrections to that.
+the log return in units of the past-only base volatility. The variance of each session ahead has a
+linear part that is fitted by likelihood and held fixed (`models.skip`); what the recurrent layer
+adds to it starts at zero. So training begins at a strong classical forecast and learns corrections,
+and where no correction helps on the validation sessions the linear part stands alone.
 """
 
 import logging
@@ -22,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from forecaster.config import Recipe
 from forecaster.errors import TooLittleHistory
 from forecaster.models.distribution import StudentT, pool
+from forecaster.models.skip import Skip, fit_skip
 from forecaster.progress import Advance
 from forecaster.windows import Segments, Windows
 
@@ -35,8 +37,17 @@ CLIP_NORM = 1.0
 DRIFT_PENALTY = 1.0
 """L2 on the weights of the mean, which has no constant: a past bull market is no forecast."""
 
+LIMIT = 5.0
+"""Largest absolute input let through, in training standard deviations."""
+
+LARGEST = 6.0
+"""Bound of the log variance of one session ahead, in squared base volatilities."""
+
 LEAST_DF = 2.1
 FIRST_DF = 6.0
+LEAST_START = 0.1
+"""Degrees of freedom above `LEAST_DF` from which training can still move."""
+
 CHUNK = 8192
 """Windows gathered at a time when forecasting: bounds the memory."""
 
@@ -53,7 +64,7 @@ class Standardise(layers.Layer):
         Largest absolute value let through, in training standard deviations.
     """
 
-    def __init__(self, mean: list[float], scale: list[float], limit: float = 5.0, **kwargs: Any) -> None:
+    def __init__(self, mean: list[float], scale: list[float], limit: float = LIMIT, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mean, self.spread, self.limit = mean, scale, limit
 
@@ -71,7 +82,8 @@ class StudentTHead(layers.Layer):
 
     The variance of step k is that of step k - 1 plus a positive increment: the exponential of a
     linear form in the state, the inputs, and what is known ahead of session k alone. So the fan
-    widens, and what is announced for a session moves that session and later ones only.
+    widens, and what is announced for a session moves that session and later ones only. What is
+    linear in the inputs and in what is known ahead is not trained; see `begin_at`.
 
     Inputs are (..., units), (..., features) and (..., horizon, ahead features); the output is
     (..., horizon, 3), mean and sigma in units of the base volatility.
@@ -82,8 +94,9 @@ class StudentTHead(layers.Layer):
         self.horizon = horizon
         zero: dict[str, Any] = {"kernel_initializer": "zeros"}
         self.growth_of_state = layers.Dense(horizon, use_bias=False, name="growth_of_state", **zero)
-        self.growth_of_inputs = layers.Dense(horizon, name="growth_of_inputs", **zero)
-        self.growth_ahead = layers.Dense(1, use_bias=False, name="growth_ahead", **zero)
+        fixed = zero | {"trainable": False}
+        self.growth_of_inputs = layers.Dense(horizon, name="growth_of_inputs", **fixed)
+        self.growth_ahead = layers.Dense(1, use_bias=False, name="growth_ahead", **fixed)
         self.drift = layers.Dense(
             horizon,
             use_bias=False,
@@ -106,11 +119,19 @@ class StudentTHead(layers.Layer):
     def call(self, state: Any, inputs: Any, ahead: Any) -> Any:
         growth = self.growth_of_state(state) + self.growth_of_inputs(inputs)
         growth = growth + ops.squeeze(self.growth_ahead(ahead), axis=-1)
-        increments = ops.exp(3.0 * ops.tanh(growth / 3.0))
+        increments = ops.exp(LARGEST * ops.tanh(growth / LARGEST))
         sigma = ops.sqrt(ops.cumsum(increments, axis=-1))
         mean = ops.cumsum(0.1 * self.drift(state), axis=-1)
         df = LEAST_DF + ops.softplus(self.tail(state))
         return ops.stack([mean, sigma, df], axis=-1)
+
+    def begin_at(self, skip: Skip) -> None:
+        """Take over the linear part and the degrees of freedom."""
+        self.growth_of_inputs.set_weights([skip.inputs, skip.bias])
+        self.growth_ahead.set_weights([skip.ahead[:, None]])
+        kernel, _ = self.tail.get_weights()
+        first = np.log(np.expm1(max(skip.df - LEAST_DF, LEAST_START)))
+        self.tail.set_weights([kernel, np.full(self.horizon, first, np.float32)])
 
     def compute_output_shape(self, state_shape: tuple, inputs_shape: tuple, ahead_shape: tuple) -> tuple:
         return (*state_shape[:-1], self.horizon, 3)
@@ -306,31 +327,47 @@ class Recurrent:
         training = cutoffs[known_at[cutoffs] <= last_training]
         validation = cutoffs[known_at[cutoffs] > last_training]
         scaler = StandardScaler().fit(windows.panel.values[training].astype(np.float64))
+        scaled = np.clip(scaler.transform(windows.panel.values[training]), -LIMIT, LIMIT)
+        skip = fit_skip(windows, training, last_training, scaled.astype(np.float32))
+        held = SegmentBatches(windows, validation, known_by, self.recipe)
         for seed in self.seeds:
             keras.utils.set_random_seed(seed)
-            learner, reader = build(self.recipe, self.name, scaler, windows.panel.ahead.shape[1])
-            learner.compile(
-                optimizer=keras.optimizers.Adam(self.recipe.learning_rate, clipnorm=CLIP_NORM),
-                loss=negative_log_likelihood,
-            )
-            title = f"{self.name}, seed {seed}"
-            report = _Report(advance, title)
+            learner, reader = build(self.recipe, self.name, scaler, len(windows.panel.ahead_names))
+            reader.get_layer("head").begin_at(skip)
             shuffle = np.random.default_rng(seed)
-            learner.fit(
-                SegmentBatches(windows, training, last_training, self.recipe, shuffle),
-                validation_data=SegmentBatches(windows, validation, known_by, self.recipe),
-                epochs=self.recipe.epochs,
-                callbacks=[
-                    keras.callbacks.EarlyStopping(patience=self.recipe.patience, restore_best_weights=True),
-                    report,
-                ],
-                shuffle=False,
-                verbose=0,
-            )
-            for _ in range(self.recipe.epochs - report.epochs):
-                advance(title)
+            batches = SegmentBatches(windows, training, last_training, self.recipe, shuffle)
+            self._train(learner, batches, held, f"{self.name}, seed {seed}", advance)
             self.networks.append(reader)
         return self
+
+    def _train(
+        self,
+        learner: keras.Model,
+        batches: SegmentBatches,
+        held: SegmentBatches,
+        title: str,
+        advance: Advance,
+    ) -> None:
+        """Learn corrections, as long as they help on the sessions held back; none if none does."""
+        learner.compile(
+            optimizer=keras.optimizers.Adam(self.recipe.learning_rate, clipnorm=CLIP_NORM),
+            loss=negative_log_likelihood,
+        )
+        without, weights = learner.evaluate(held, verbose=0), learner.get_weights()
+        report = _Report(advance, title)
+        stop = keras.callbacks.EarlyStopping(patience=self.recipe.patience, restore_best_weights=True)
+        learner.fit(
+            batches,
+            validation_data=held,
+            epochs=self.recipe.epochs,
+            callbacks=[stop, report],
+            shuffle=False,
+            verbose=0,
+        )
+        if stop.best >= without:
+            learner.set_weights(weights)
+        for _ in range(self.recipe.epochs - report.epochs):
+            advance(title)
 
     def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
         parts = [self._chunk(windows, part) for part in np.split(ends, range(CHUNK, len(ends), CHUNK))]

@@ -1,4 +1,4 @@
-"""Where prices come from: one file and one line in `SOURCES` per outside world.
+"""Where prices and events come from: one file and one line in a table per outside world.
 
 A source returns what it got and how it went, never an exception for one bad symbol.
 """
@@ -12,6 +12,7 @@ import pandas as pd
 
 from forecaster.config import Settings
 from forecaster.errors import UsageError
+from forecaster.events import no_events
 from forecaster.instruments import Instrument
 
 BAR_COLUMNS = ("session", "open", "high", "low", "close", "adj_close", "volume")
@@ -82,6 +83,51 @@ class Source(Protocol):
         """Fetch the bars of one symbol from `start` on (None: all there are)."""
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a source of events returned for one symbol.
+
+    Attributes
+    ----------
+    symbol : str
+    outcome : Outcome
+    events : DataFrame
+        `events.COLUMNS`, checked by `events.checked`; faulty entries are left out.
+    detail : str
+        One line for a person: what went wrong or was left out, or empty.
+    """
+
+    symbol: str
+    outcome: Outcome
+    events: pd.DataFrame = field(default_factory=no_events)
+    detail: str = ""
+
+
+class EventSource(Protocol):
+    """A supplier of company events and announced dates.
+
+    Attributes
+    ----------
+    name : str
+    remote : bool
+        Whether a fetch asks somebody else's server, and is therefore paced.
+    """
+
+    name: str
+    remote: bool
+
+    def tell(self, instrument: Instrument, asked_at: pd.Timestamp, since: pd.Timestamp | None = None) -> Told:
+        """Fetch the events of one company.
+
+        Parameters
+        ----------
+        asked_at : Timestamp
+            UTC; when announced dates and headlines were seen, and so known at the latest.
+        since : Timestamp, optional
+            UTC; earlier events need not be told again. None: all there are.
+        """
+
+
 def _yahoo(settings: Settings) -> Source:
     from forecaster.sources.yahoo import YahooSource
 
@@ -114,3 +160,48 @@ def source(name: str, settings: Settings) -> Source:
     if name not in SOURCES:
         raise UsageError(f"No price source {name!r}; choose one of {', '.join(SOURCES)}")
     return SOURCES[name](settings)
+
+
+def _yahoo_events(settings: Settings) -> EventSource:
+    from forecaster.sources.yahoo_events import YahooEvents
+
+    return YahooEvents()
+
+
+def _news(settings: Settings) -> EventSource:
+    from forecaster.sources.news import YahooNews
+
+    return YahooNews()
+
+
+def _filings(settings: Settings) -> EventSource:
+    from forecaster.sources.filings import Filings
+
+    return Filings(settings.contact)
+
+
+def _sample_events(settings: Settings) -> EventSource:
+    from forecaster.sources.sample_events import SampleEvents
+
+    return SampleEvents()
+
+
+EVENT_SOURCES: dict[str, Callable[[Settings], EventSource]] = {
+    "yahoo": _yahoo_events,
+    "news": _news,
+    "filings": _filings,
+    "sample": _sample_events,
+}
+
+
+def event_source(name: str, settings: Settings) -> EventSource:
+    """Make a source of events by name.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name; lists the choices.
+    """
+    if name not in EVENT_SOURCES:
+        raise UsageError(f"No source of events {name!r}; choose one of {', '.join(EVENT_SOURCES)}")
+    return EVENT_SOURCES[name](settings)
