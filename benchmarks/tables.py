@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from forecaster.benchmark import Benchmark
+from forecaster.evaluation.ablation import EVERY_DAY
 from forecaster.evaluation.verdict import probability, reversals
 from forecaster.models import TITLES
 from forecaster.report import score_rows
@@ -36,7 +37,10 @@ def results_of(run: Benchmark) -> dict:
         "tests": listed(run.scores.tests[run.scores.tests["loss"].isin(["log_score", "crps"])]),
         "improvement": listed(run.scores.improvement),
         "seeds": listed(run.seeds),
-        "ablation": [] if run.ablation is None else listed(run.ablation),
+        "ablation": [] if run.ablation is None else listed(run.ablation.changes),
+        "ablation_by_symbol": [] if run.ablation is None else listed(run.ablation.symbols),
+        "without_announced_dates": [] if run.without_dates is None else listed(run.without_dates.overall),
+        "event_effects": [] if run.study is None else listed(run.study.effects.reset_index()),
     }
 
 
@@ -60,21 +64,27 @@ def table(results: dict) -> str:
 
 
 def _ablation(records: list[dict]) -> list[str]:
-    """Write what one session ahead costs without each group of inputs, and with it alone."""
+    """Write what one session ahead costs without each group of inputs or kind of event, or with one alone."""
     at_first = [row for row in records if row["step"] == 1]
-    models = list(dict.fromkeys(row["model"] for row in at_first))
-    if not models:
+    folds = {row["model"]: row["folds"] for row in at_first}
+    if not folds:
         return []
     cells = {
-        (row["variant"], row["model"]): f"{row['log_score_change']:+.4f} ({probability(row['p_value'])})"
+        (_title(row), row["model"]): f"{row['log_score_change']:+.4f} ({probability(row['p_value'])})"
         for row in at_first
     }
-    heads = [f"{TITLES[row['model']]}, {row['folds']} refits" for row in at_first[: len(models)]]
-    lines = [f"| Loss of log score, nats | {' | '.join(heads)} |", "| --- " * (1 + len(models)) + "|"]
-    for variant in dict.fromkeys(row["variant"] for row in at_first):
-        values = [cells[variant, model].replace("-", "\u2212") for model in models]
-        lines.append(f"| {variant} | {' | '.join(values)} |")
+    heads = [f"{TITLES[model]}, {refits} refits" for model, refits in folds.items()]
+    lines = [f"| Loss of log score, nats | {' | '.join(heads)} |", "| --- " * (1 + len(folds)) + "|"]
+    for title in dict.fromkeys(map(_title, at_first)):
+        values = [cells.get((title, model), "not run").replace("-", "\u2212") for model in folds]
+        lines.append(f"| {title} | {' | '.join(values)} |")
     return ["\n".join(lines)]
+
+
+def _title(row: dict) -> str:
+    if row.get("days", EVERY_DAY) == EVERY_DAY:
+        return row["variant"]
+    return f"{row['variant']}, on the {row['events']} event days"
 
 
 def insert(text: str, name: str, results: dict) -> str:

@@ -161,8 +161,8 @@ def read_history(
             raise UnknownSymbol(_not_stored(missing, stored))
     actions = store.current("actions", where=where, until=day, recorded_by=recorded_by)
     factors = store.current("factors", recorded_by=recorded_by)
-    stored = store.current("events", where=where, recorded_by=recorded_by)[list(COLUMNS)]
-    events = stored.astype(no_events().dtypes.to_dict())
+    told = store.current("events", where=where, recorded_by=recorded_by)[list(COLUMNS)]
+    events = told.astype(no_events().dtypes.to_dict())
     instruments = described(store.current("instruments", recorded_by=recorded_by))
     _require_described(prices, instruments)
     return _at_close(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from forecaster.evaluation.ablation import EVERY_DAY
 from forecaster.evaluation.losses import PIT_BINS, TERCILES
 from forecaster.evaluation.significance import half_width
 from forecaster.models import LAST_PRICE, NETWORKS, TITLES
@@ -234,18 +235,19 @@ def plot_example(rows: pd.DataFrame) -> go.Figure:
 
 
 def plot_ablation(ablation: pd.DataFrame, model: str, step: int = 1) -> go.Figure:
-    """Draw what a model loses without each group of inputs, and with each alone, with 95 % intervals.
+    """Draw what a model loses without some of its inputs, and with each group alone, with 95 % intervals.
 
     Parameters
     ----------
     ablation : DataFrame
-        Output of `evaluation.ablation.ablate`.
+        `evaluation.ablation.Ablation.changes`; drawn are those over all days.
     """
-    rows = ablation[(ablation["model"] == model) & (ablation["step"] == step)]
+    chosen = (ablation["model"] == model) & (ablation["step"] == step) & (ablation["days"] == EVERY_DAY)
+    rows = ablation[chosen]
     figure = go.Figure()
     is_alone = rows["variant"].str.endswith("alone")
     for name, mine, colour, symbol in (
-        ("without the group", rows[~is_alone], BLUE, "circle"),
+        ("without it", rows[~is_alone], BLUE, "circle"),
         ("the group alone", rows[is_alone], GREEN, "diamond-open"),
     ):
         figure.add_scatter(
@@ -254,7 +256,7 @@ def plot_ablation(ablation: pd.DataFrame, model: str, step: int = 1) -> go.Figur
             error_x={"type": "data", "array": _half_widths(mine, step), "thickness": 2, "color": colour},
             hovertemplate="%{x:+.4f} nats<extra>%{y}</extra>",
         )  # fmt: skip
-    _reference_line(figure, 0, "all three groups")
+    _reference_line(figure, 0, "all inputs")
     figure.update_xaxes(title="Change, nats (right: worse)", zeroline=False, nticks=6)
     figure.update_yaxes(categoryorder="array", categoryarray=list(rows["variant"])[::-1])
     title = (

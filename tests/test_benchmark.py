@@ -98,7 +98,7 @@ def test_the_volatility_index_is_known_after_the_close_and_the_market_at_it(
     assert fear["value"].iloc[0] == pytest.approx(growth[0] + 30)
     assert sessions[-1] not in fear.index, "it was not known at the last close"
     assert any("mkt_ret_ew" in note for note in inputs.notes)
-    assert any("Not used yet: VIX_OPEN, DGS10" in note for note in inputs.notes)
+    assert any("Not used of macro.csv: VIX_OPEN, DGS10." in note for note in inputs.notes)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_volatility_index_is_known_after_the_close_and_the_market_at_it(
         ("macro", "day,VIX\n2020-01-02,1\n", "no date column"),
         ("macro", "date,VIX\n2020-01-04,1\n", "no row is of a session"),
         ("macro", "date,VIX\n2020-01-02,1\n2020-01-02,2\n", "a date stands twice"),
-        ("events", "date,what\n2020-01-02,1\n", "no file of company events"),
+        ("events", "date,what\n2020-01-02,1\n", "are of no events; expected"),
         ("market", None, "no such file"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_file_that_does_not_fit_is_named(
     if content is not None:
         path.write_text(content)
     with pytest.raises(FileFormatError, match=f"given.csv.*{words}"):
-        read_inputs(prices, **{option: path})
+        read_inputs(prices, **{option: [path] if option == "events" else path})
 
 
 def test_dates_with_offsets_a_single_level_and_a_macro_file_without_its_index(
@@ -136,7 +136,8 @@ def test_dates_with_offsets_a_single_level_and_a_macro_file_without_its_index(
     assert list(factors["name"]) == ["market_index", "market_index"]
     assert list(factors["session"]) == [pd.Timestamp("2020-03-06"), pd.Timestamp("2020-03-09")]
     assert list(factors["value"]) == [100.0, 92.0]
-    assert any("No volatility index" in note and "DGS10" in note for note in inputs.notes)
+    assert any("No volatility index" in note for note in inputs.notes)
+    assert "Not used of rates.csv: DGS10." in inputs.notes
 
 
 def test_sessions_without_a_trade_are_left_out(prices: Path, tmp_path: Path) -> None:
@@ -174,6 +175,47 @@ def test_quick_stays_within_the_dates_asked_for(prices: Path, tmp_path: Path) ->
     assert len(run.about["folds"]) == 1
     with exclusive(tmp_path / "out", "benchmark"), pytest.raises(Locked, match="Another benchmark"):
         benchmark(read_inputs(prices), plan, ["ewma_t"], tmp_path / "out", quick=True)
+
+
+def test_made_up_dates_are_told_and_the_evaluation_without_them_stands_beside(
+    prices: Path, tmp_path: Path
+) -> None:
+    evenings = pd.date_range("2019-04-25 20:30", "2023-09-01", freq="91D", tz="UTC")
+    days = pd.DataFrame({"ticker": np.repeat(["AAPL", "NFLX", "NVDA"], len(evenings))})
+    days["announce_utc"] = np.tile(evenings, 3)
+    days.assign(surprise_pct=np.tile([5.0, -5.0], len(days))[: len(days)]).to_csv(
+        tmp_path / "results.csv", index=False
+    )
+    inputs = read_inputs(prices, events=[tmp_path / "results.csv"])
+    plan = Plan(pd.Timestamp("2022-06-01"), pd.Timestamp("2023-06-30"), folds=1)
+    run = benchmark(inputs, plan, ["boosting"], tmp_path / "out")
+    assert run.about["models"] == ["rolling_t", "harx", "boosting"]
+    content = json.loads((tmp_path / "out" / "scores.json").read_text())
+    beside = content["without_announced_dates"]
+    history = inputs.history
+    unplanned = history.but_events(history.events["kind"] == "results")
+    other = benchmark(Inputs(unplanned), plan, ["harx"], tmp_path / "other")
+    assert other.without_dates is None
+    expected = other.scores.overall.set_index(["model", "step"])
+    for row in beside["scores"]:
+        assert row["crps"] == pytest.approx(expected.loc[("harx", row["step"]), "crps"], rel=1e-5)
+    assert len(beside["scores"]) == 4
+    overall = run.scores.overall.set_index(["model", "step"])
+    for row in beside["changes"]:
+        if row["days"] == "all":
+            gain = [table.loc[("harx", row["step"]), "log_score"] for table in (expected, overall)]
+            assert row["log_score_change"] == pytest.approx(gain[0] - gain[1], abs=1e-5)
+    assert {row["days"] for row in beside["changes"]} == {"all", "event days"}
+    words = beside["words"]["1"]
+    assert "HARX knowing dates 10 sessions ahead: log score" in words
+    assert content["verdicts"]["1"].endswith(words)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for part in ("Without announced dates", "Company events", run.about["announced_dates"], "no date known"):
+        assert part in page
+    assert {row["kind"] for row in content["event_study"]["effects"]} == {"results"}
+    classical = benchmark(inputs, plan, ["ewma_t"], tmp_path / "classical")
+    assert classical.without_dates is None
+    assert classical.about["announced_dates"] == ""
 
 
 def read_inputs_of(table: pd.DataFrame, folder: Path) -> Inputs:

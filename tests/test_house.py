@@ -16,21 +16,47 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "forecaster"
 
 ROOMS = [
-    "errors", "config", "progress", "tables", "instruments", "sessions", "locks", "store", "adjust",
+    "errors", "config", "progress", "tables", "instruments", "sessions", "events", "locks", "store", "adjust",
     "sources", "ingest", "history", "features", "windows", "models", "evaluation", "report", "plots",
-    "score_plots", "benchmark", "decisions", "registry", "ledger", "workflow", "workspace", "first_run",
-    "doctor", "cli", "dashboard",
+    "score_plots", "event_plots", "benchmark", "decisions", "registry", "ledger", "explain", "workflow", "workspace",
+    "first_run", "doctor", "cli", "dashboard",
 ]  # fmt: skip
 """Every room imports only rooms above it in this list."""
 
 INSIDE = {
-    "sources": ["__init__", "yahoo", "tiingo", "files", "sample"],
-    "ingest": ["pace", "overlap", "unreported", "checks", "sift", "gaps", "quarantine", "runs", "__init__"],
-    "features": ["volatility", "bars", "trend", "previous_day", "exogenous", "__init__"],
+    "sources": [
+        "__init__",
+        "yahoo",
+        "tiingo",
+        "files",
+        "sample",
+        "event_files",
+        "sample_events",
+        "yahoo_events",
+        "tone",
+        "news",
+        "filings",
+    ],
+    "ingest": [
+        "pace",
+        "overlap",
+        "unreported",
+        "checks",
+        "sift",
+        "gaps",
+        "quarantine",
+        "runs",
+        "factors",
+        "company_events",
+        "__init__",
+    ],
+    "explain": ["__init__", "scenario"],
+    "features": ["volatility", "bars", "trend", "previous_day", "company", "sectors", "exogenous", "__init__"],
     "models": [
         "distribution",
         "__init__",
         "scale",
+        "skip",
         "scaled_t",
         "rolling_t",
         "ewma_t",
@@ -49,6 +75,7 @@ INSIDE = {
         "folds",
         "significance",
         "confidence",
+        "shrinkage",
         "direction",
         "losses",
         "comparisons",
@@ -56,6 +83,7 @@ INSIDE = {
         "verdict",
         "kept",
         "walk",
+        "event_study",
         "ablation",
         "backtest",
         "perturbation",
@@ -63,8 +91,8 @@ INSIDE = {
         "subjects",
         "leakage",
     ],
-    "benchmark": ["inputs", "words", "document", "pairs", "sections", "page", "__init__"],
-    "dashboard": ["reads", "texts", "forecast", "data", "__init__"],
+    "benchmark": ["inputs", "words", "document", "pairs", "sections", "event_sections", "page", "__init__"],
+    "dashboard": ["reads", "texts", "what_if", "forecast", "data", "__init__"],
 }
 """The same inside a room; a table of variants may name the files below it, late, in a function."""
 

@@ -13,7 +13,10 @@ from playwright.sync_api import sync_playwright
 from scipy import stats
 from test_browser import CLIPPED, NAMES, SWITCHES
 
+from forecaster.benchmark.event_sections import WithoutDates
 from forecaster.benchmark.page import write_page
+from forecaster.evaluation.ablation import Ablation
+from forecaster.evaluation.event_study import EventStudy
 from forecaster.evaluation.scores import Scores, score, with_scores
 from forecaster.models import TITLES
 from forecaster.models.distribution import QuantileTable, StudentT
@@ -93,18 +96,78 @@ def examples(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def ablation() -> pd.DataFrame:
+def ablation() -> Ablation:
     variants = ["without trend", "without previous_day", "trend alone", "previous_day alone"]
     rows = [
-        {"model": model, "variant": variant, "step": step, "folds": 2, "dates": 250}
+        {
+            "model": model,
+            "variant": variant,
+            "step": step,
+            "folds": 2,
+            "days": "all",
+            "dates": 250,
+            "events": 0,
+        }
         for model in ("harx", "lstm")
         for variant in variants
         for step in STEPS
     ]
+    rows += [
+        {
+            "model": "harx",
+            "variant": variant,
+            "step": step,
+            "folds": 2,
+            "days": days,
+            "dates": 250,
+            "events": 30,
+        }
+        for variant in ("without announced dates", "without results")
+        for step in STEPS
+        for days in ("all", "event days")
+    ]
     change = 0.001 * np.arange(len(rows))
-    return pd.DataFrame(rows).assign(
+    symbols = pd.DataFrame(
+        {
+            "model": "harx", "variant": "without results", "step": 1, "days": "all", "symbol": SYMBOLS,
+            "dates": 250, "log_score_change": 0.01, "error": 0.002, "shrunk": 0.009,
+            "low": 0.006, "high": 0.012,
+        }
+    )  # fmt: skip
+    changes = pd.DataFrame(rows).assign(
         log_score_change=change, error=0.002, p_value=0.03, crps_change=100 * change
     )
+    return Ablation(changes, symbols)
+
+
+@pytest.fixture
+def without_dates(scores: Scores, ablation: Ablation) -> WithoutDates:
+    changes = ablation.changes
+    return WithoutDates(
+        scores.overall[scores.overall["model"] == "harx"],
+        changes[changes["variant"] == "without announced dates"],
+    )
+
+
+@pytest.fixture
+def study() -> EventStudy:
+    paths = pd.DataFrame(
+        [
+            {"kind": kind, "tone": tone, "measure": measure, "offset": offset, "value": 0.01 * offset}
+            for kind, tone in (("results", "all"), ("results", "bad"), ("results", "good"), ("policy", "all"))
+            for measure in ("average", "cumulative", "volatility")
+            for offset in range(-5, 11)
+        ]
+    )
+    effects = pd.DataFrame(
+        {
+            "events": 40, "companies": 3, "width": [2.5, np.nan], "width_low": [2.0, np.nan],
+            "width_high": [3.0, np.nan], "shift": np.nan, "shift_low": np.nan, "shift_high": np.nan,
+        },
+        index=pd.Index(["results", "policy"], name="kind"),
+    )  # fmt: skip
+    bands = {"low": paths["value"] - 0.02, "high": paths["value"] + 0.02}
+    return EventStudy(paths.assign(**bands, events=40, companies=3, dates=35), effects)
 
 
 @pytest.fixture
@@ -129,6 +192,7 @@ def about() -> dict:
         "command": "benchmark --prices panel.parquet --out out",
         "quick": False,
         "inputs": ["No market file: the market is the mean of the other symbols."],
+        "announced_dates": "12 announced dates of results are taken from the results that followed.",
         "left_out": [
             {"file": "prices.csv", "symbol": NAMED_LIKE_MARKUP, "row": row, "reason": "high below low"}
             for row in range(7)
@@ -172,9 +236,9 @@ class Sound(HTMLParser):
 
 
 @pytest.fixture
-def page(tmp_path, about, scores, examples, ablation) -> Path:
+def page(tmp_path, about, scores, examples, ablation, without_dates, study) -> Path:
     path = tmp_path / "report.html"
-    write_page(path, about, scores, examples, ablation)
+    write_page(path, about, scores, examples, ablation, None, without_dates, study)
     return path
 
 
@@ -333,10 +397,38 @@ def test_an_example_is_in_per_cent_of_the_last_price(examples):
     assert figure.layout.title.text == "&lt;B&gt;&amp;T after 2020-03-05"
 
 
+def test_company_events_stand_with_their_counts_and_the_dates_that_were_made_up(page):
+    text = Sound(page.read_text(encoding="utf-8")).text
+    for words in (
+        "12 announced dates of results are taken from the results that followed.",
+        "HARX, no date known",
+        "The same comparison of LSTM stands under",
+        "Results, every tone 40 3 35",
+        "2.50 (2.00 to 3.00) none",
+        "HARX, without results event days 2 250 30",
+        "MSFT 250 +0.0100 0.0090 (0.0060 to 0.0120)",
+    ):
+        assert words in text
+
+
+def test_the_words_on_made_up_dates_go_no_further_than_their_test(without_dates, scores):
+    changes = without_dates.changes.assign(log_score_change=0.0123)
+    for change, p, words in (
+        (0.0123, 0.001, "worse (0.0123 nats, p = .001)"),
+        (-0.0123, 0.001, "better (0.0123 nats, p = .001)"),
+        (0.0123, 0.2, "not distinguishable (0.0123 nats, p = .200)"),
+        (0.0123, np.nan, "a difference of +0.0123 nats, on too few dates for a test"),
+    ):
+        told = WithoutDates(without_dates.overall, changes.assign(log_score_change=change, p_value=p))
+        said = told.words(scores.overall, 1)
+        assert said.count(words) == 2, "over all days, and on days with results"
+
+
 def test_the_ablation_is_drawn_with_its_intervals(ablation):
-    figure = plot_ablation(ablation, "lstm", 5)
+    figure = plot_ablation(ablation.changes, "lstm", 5)
     without, alone = figure.data
-    rows = ablation[(ablation["model"] == "lstm") & (ablation["step"] == 5)].set_index("variant")
+    every = ablation.changes
+    rows = every[(every["model"] == "lstm") & (every["step"] == 5)].set_index("variant")
     for trace, kept in ((without, "without"), (alone, "alone")):
         assert all(kept in variant for variant in trace.y)
         np.testing.assert_allclose(trace.x, rows.loc[list(trace.y), "log_score_change"])

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from forecaster.benchmark.document import bullets, document, more, paragraph, preformatted, terms
+from forecaster.benchmark.event_sections import WithoutDates, beside, company_events
 from forecaster.benchmark.pairs import best
 from forecaster.benchmark.sections import (
     calibration,
@@ -19,6 +20,8 @@ from forecaster.benchmark.sections import (
     years,
 )
 from forecaster.benchmark.words import GLOSSARY, LIMITS, QUICK, RECOMPUTE, ahead, count, lasted, listed
+from forecaster.evaluation.ablation import Ablation
+from forecaster.evaluation.event_study import EventStudy
 from forecaster.evaluation.scores import Scores
 
 FIRST_FAULTS = 5
@@ -29,8 +32,10 @@ def write_page(
     about: dict[str, Any],
     scores: Scores,
     examples: pd.DataFrame,
-    ablation: pd.DataFrame | None = None,
+    ablation: Ablation | None = None,
     seeds: pd.DataFrame | None = None,
+    without_dates: WithoutDates | None = None,
+    study: EventStudy | None = None,
 ) -> None:
     """Write the report as one HTML file that no request leaves.
 
@@ -41,21 +46,27 @@ def write_page(
         What was run: date, fingerprint, packages (name -> version), python, symbols (list), sessions
         (first, last), test_start, test_end (either may be None), refit, folds (list of dict with first
         and last cutoff), models, seeds (random starts a network), recipe_hash, command, quick, inputs
-        (what the files were used for, in sentences), left_out (symbol, row and reason of each faulty
-        row), seconds.
+        (what the files were used for, in sentences), announced_dates (which of them were made up, in a
+        sentence, or empty), left_out (symbol, row and reason of each faulty row), seconds.
     scores : Scores
     examples : DataFrame
         Rows of the long table, each model, symbol and cutoff with all its kept steps; each becomes a fan.
-    ablation : DataFrame, optional
-        Output of `evaluation.ablation.ablate`.
+    ablation : Ablation, optional
     seeds : DataFrame, optional
         model, seed, step, log_score and crps of each random start by itself.
+    without_dates : WithoutDates, optional
+        HARX without announced dates of results, to stand beside the scores.
+    study : EventStudy, optional
+        Of the company events.
     """
     steps = sorted(int(step) for step in scores.overall["step"].unique())
     first = steps[0]
+    dates = ""
+    if without_dates is not None:
+        dates = beside(without_dates, scores.overall, steps, about["models"], ablation is not None)
     sections = {
         "short": ("In short", in_short(scores, steps)),
-        "scores": (f"Scores, {ahead(first)}", scores_at(scores, first, seeds)),
+        "scores": (f"Scores, {ahead(first)}", dates + scores_at(scores, first, seeds)),
         "steps": ("Further ahead", further(scores, steps)),
         "years": ("Year by year", years(scores, first)),
         "calibration": ("Calibration", calibration(scores, first)),
@@ -64,8 +75,10 @@ def write_page(
         "direction": ("Price and direction", direction(scores, first)),
         "best": ("Which models could be best", best(scores, steps)),
     }
-    if ablation is not None and len(ablation):
-        sections["inputs"] = ("What each group of inputs carries", inputs(ablation, first))
+    if ablation is not None:
+        sections["inputs"] = ("What each group of inputs carries", inputs(ablation.changes, first))
+    if study is not None and len(study.paths):
+        sections["events"] = ("Company events", company_events(study, ablation))
     sections |= {
         "reading": ("How to read it", terms(GLOSSARY, "words")),
         "limits": ("Limits", bullets(LIMITS)),
@@ -97,6 +110,7 @@ def _lead(about: dict[str, Any], steps: list[int]) -> str:
         paragraph(what),
         terms(facts, "facts"),
         bullets(about["inputs"]) if about["inputs"] else "",
+        paragraph(about["announced_dates"], "note") if about["announced_dates"] else "",
     ]
     if faults:
         shown = [f"{one['symbol']}, row {one['row']}: {one['reason']}" for one in faults[:FIRST_FAULTS]]

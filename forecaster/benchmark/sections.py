@@ -6,6 +6,7 @@ import pandas as pd
 from forecaster.benchmark.document import figure, more, number, paragraph, table, terms
 from forecaster.benchmark.pairs import gain, networks, out_of_order
 from forecaster.benchmark.words import ahead, listed
+from forecaster.evaluation.ablation import EVERY_DAY
 from forecaster.evaluation.scores import Scores
 from forecaster.evaluation.significance import LEVEL
 from forecaster.evaluation.verdict import probability, subject, verdict
@@ -238,16 +239,18 @@ def direction(scores: Scores, step: int) -> str:
 def inputs(ablation: pd.DataFrame, step: int) -> str:
     """Show what models lose without each group of inputs."""
     words = (
-        "Each model was refitted on the same folds without one of the three groups of inputs, and on one "
-        "group alone. To the right of the line it got worse: the further right without a group, the more "
-        "that group carries, and the further right alone, the less it does by itself."
+        "Each model was refitted on the same folds without one of the three groups of inputs, on one group "
+        "alone, and without kinds of company events where there are any. To the right of the line it got "
+        "worse: the further right without something, the more that carries, and the further right alone, "
+        "the less it does by itself."
     )
+    ablation = ablation[ablation["days"] == EVERY_DAY]
     models = list(ablation["model"].unique())
     drawn = [
         figure(
             f"ablation-{model}",
             plot_ablation(ablation, model, step),
-            f"Change in the log score of {TITLES[model]} with fewer groups of inputs, with 95 % intervals.",
+            f"Change in the log score of {TITLES[model]} with fewer inputs, with 95 % intervals.",
         )
         for model in models
     ]
@@ -273,9 +276,7 @@ def inputs(ablation: pd.DataFrame, step: int) -> str:
     return (
         paragraph(words, "hint")
         + grid
-        + table(
-            frame, "Change in log score, nats, against the same model on all three groups; positive is worse"
-        )
+        + table(frame, "Change in log score, nats, against the same model on all inputs; positive is worse")
     )
 
 
