@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from forecaster.config import Recipe, Settings
     from forecaster.errors import ForecasterError
     from forecaster.evaluation.backtest import Backtest, backtest
+    from forecaster.evaluation.event_study import EventStudy, event_study
     from forecaster.evaluation.folds import Plan
     from forecaster.evaluation.leakage import leakcheck
+    from forecaster.explain.scenario import Scenario, what_if
     from forecaster.first_run import quickstart
     from forecaster.history import History
     from forecaster.models.trained import Model
@@ -35,36 +37,44 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "Backtest": "evaluation.backtest",
+    "EventStudy": "evaluation.event_study",
     "ForecasterError": "errors",
     "History": "history",
     "Model": "models.trained",
     "Plan": "evaluation.folds",
     "Recipe": "config",
+    "Scenario": "explain.scenario",
     "Settings": "config",
     "Workspace": "workspace",
     "backtest": "evaluation.backtest",
+    "event_study": "evaluation.event_study",
     "leakcheck": "evaluation.leakage",
     "plot_forecast": "plots",
     "plot_scores": "plots",
     "quickstart": "first_run",
     "train": "workflow",
+    "what_if": "explain.scenario",
 }
 
 __all__ = [
     "Backtest",
+    "EventStudy",
     "ForecasterError",
     "History",
     "Model",
     "Plan",
     "Recipe",
+    "Scenario",
     "Settings",
     "Workspace",
     "backtest",
+    "event_study",
     "leakcheck",
     "plot_forecast",
     "plot_scores",
     "quickstart",
     "train",
+    "what_if",
 ]
 
 

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from forecaster.adjust import PRICES
 from forecaster.evaluation.significance import half_width
 from forecaster.history import History
+from forecaster.instruments import Instrument
 from forecaster.models import LAST_PRICE, TITLES
 from forecaster.models.tabulate import as_prices
 from forecaster.sessions import all_sessions
@@ -49,7 +50,6 @@ def plot_forecast(
     cutoff, last = ahead["cutoff"].iloc[0], ahead["base_price"].iloc[0]
     past = _on_the_scale_of(cutoff, history, symbol).tail(sessions)
     days = pd.concat([pd.Series([cutoff]), ahead["session"]], ignore_index=True)
-    instrument = history.instruments[symbol]
 
     def line(column: str) -> np.ndarray:
         return np.concatenate([[last], ahead[column]])
@@ -71,10 +71,7 @@ def plot_forecast(
         x=days, y=np.full(len(days), last), mode="lines", name="Last price", legendrank=2,
         line={"color": VERMILLION, "width": 2, "dash": "dash"}, hoverinfo="skip",
     )  # fmt: skip
-    figure.add_scatter(
-        x=past["session"], y=past["close"], mode="lines", name="Close", legendrank=1,
-        line={"color": SLATE, "width": 2}, hovertemplate="close %{y:.2f}<extra></extra>",
-    )  # fmt: skip
+    _add_close(figure, past)
     stroke = {"color": BLUE, "width": 2}
     for row in ahead[ahead["step"] == mark].to_dict("records"):
         figure.add_scatter(
@@ -82,15 +79,54 @@ def plot_forecast(
             marker={"symbol": "line-ew", "size": 11, "line": stroke},
             name=f"90 % at session {mark}", hoverinfo="skip",
         )  # fmt: skip
-    first = min(past["session"].iloc[0], cutoff)
-    figure.update_xaxes(
-        rangebreaks=[{"values": _days_off(instrument.exchange, first, days.iloc[-1])}],
-        title="Session",
-        tickangle=0,
-        showgrid=False,
-    )
-    figure.update_yaxes(title=f"Price per share, {instrument.currency}")
+    _over_sessions(figure, history.instruments[symbol], min(past["session"].iloc[0], cutoff), days.iloc[-1])
     return finish(figure, f"{symbol}: close, and forecast from {cutoff:%Y-%m-%d}", 520)
+
+
+def plot_what_if(history: History, prices: pd.DataFrame, symbol: str, sessions: int = 60) -> go.Figure:
+    """Draw the fan of a symbol's forecast as it stands, and over it the one that a scenario gives.
+
+    Parameters
+    ----------
+    history : History
+    prices : DataFrame
+        As `explain.scenario.WhatIf.prices`: both forecasts in prices, told apart by ``scenario``.
+    symbol : str
+    sessions : int
+        Past sessions to show.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Close, and of each forecast the 90 and 50 % range and the median: filled as it stands, in dashed
+        lines what if, so that they differ in more than colour.
+    """
+    cutoff, last = prices["cutoff"].iloc[0], prices["base_price"].iloc[0]
+    past = _on_the_scale_of(cutoff, history, symbol).tail(sessions)
+    (stands, standing), (supposed, scenario) = prices.groupby("scenario", sort=False)
+    days = pd.concat([pd.Series([cutoff]), standing["session"]], ignore_index=True)
+    figure = go.Figure()
+    for name, rows, colour in ((stands, standing, BLUE), (supposed, scenario, VERMILLION)):
+        title, filled = str(name).capitalize(), rows is standing
+        lines = {part: np.concatenate([[last], rows[part]]) for part in ("q05", "q25", "q50", "q75", "q95")}
+        for low, high, share, dash in (("q05", "q95", 90, "dash"), ("q25", "q75", 50, "dot")):
+            edge = {"x": days, "mode": "lines", "hoverinfo": "skip", "legendgroup": f"{title} {share}",
+                    "line": {"color": colour, "width": 0 if filled else 1.5, "dash": dash}}  # fmt: skip
+            figure.add_scatter(y=lines[low], showlegend=False, **edge)
+            figure.add_scatter(
+                y=lines[high], name=f"{title}: {share} % range", fill="tonexty" if filled else "none",
+                fillcolor=tint(OPACITY[share], colour), **edge,
+            )  # fmt: skip
+        figure.add_scatter(
+            x=days, y=lines["q50"], mode="lines", name=f"{title}: median",
+            line={"color": colour, "width": 2.5, "dash": "solid" if filled else "dashdot"},
+            customdata=np.column_stack([lines["q05"], lines["q95"]]),
+            hovertemplate=f"{name}: median %{{y:.2f}}, 90 %: %{{customdata[0]:.2f}} to "
+            "%{customdata[1]:.2f}<extra></extra>",
+        )  # fmt: skip
+    _add_close(figure, past)
+    _over_sessions(figure, history.instruments[symbol], min(past["session"].iloc[0], cutoff), days.iloc[-1])
+    return finish(figure, f"{symbol}: as it stands, and what if", 520)
 
 
 def plot_scores(scores: pd.DataFrame, step: int = 1) -> go.Figure:
@@ -132,6 +168,26 @@ def label(model: str) -> str:
     return re.sub("([,:]) ", r"\1<br>", TITLES[model])
 
 
+def _add_close(figure: go.Figure, past: pd.DataFrame) -> None:
+    figure.add_scatter(
+        x=past["session"], y=past["close"], mode="lines", name="Close", legendrank=1,
+        line={"color": SLATE, "width": 2}, hovertemplate="close %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+
+
+def _over_sessions(
+    figure: go.Figure, instrument: Instrument, first: pd.Timestamp, last: pd.Timestamp
+) -> None:
+    """Name the axes of a price over sessions, and leave out the days between them."""
+    figure.update_xaxes(
+        rangebreaks=[{"values": _days_off(instrument.exchange, first, last)}],
+        title="Session",
+        tickangle=0,
+        showgrid=False,
+    )
+    figure.update_yaxes(title=f"Price per share, {instrument.currency}")
+
+
 def _days_off(exchange: str, first: pd.Timestamp, last: pd.Timestamp) -> list[str]:
     open_days = all_sessions(exchange)
     off = pd.date_range(first, last, freq="D")
@@ -146,9 +202,9 @@ def _on_the_scale_of(session: pd.Timestamp, history: History, symbol: str) -> pd
     return bars.assign(**{name: bars[name] * since for name in PRICES})
 
 
-def tint(opacity: float) -> str:
+def tint(opacity: float, colour: str = BLUE) -> str:
     """Return the colour of a fan's band."""
-    red, green, blue = bytes.fromhex(BLUE[1:])
+    red, green, blue = bytes.fromhex(colour[1:])
     return f"rgba({red}, {green}, {blue}, {opacity})"
 
 

@@ -1,12 +1,15 @@
-"""The verbs: train a model, issue forecasts."""
+"""The verbs: train a model, issue forecasts, ask what if."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from forecaster import ledger
 from forecaster.config import Recipe
 from forecaster.errors import TooLittleHistory
+from forecaster.explain.scenario import Scenario, WhatIf
+from forecaster.explain.scenario import what_if as answer
 from forecaster.features import assemble
 from forecaster.history import History, read_history
 from forecaster.models.recurrent import Recurrent
@@ -39,7 +42,7 @@ def train(history: History, recipe: Recipe, progress: Progress = silent) -> Mode
         for member in members:
             member.fit(windows, windows.panel.known_at.max(), advance)
     universe = chosen.symbols
-    return Model(recipe, members, universe, history.as_of, card(recipe, chosen, universe))
+    return Model(recipe, members, universe, history.as_of, card(recipe, chosen, universe, windows))
 
 
 def forecast(
@@ -71,6 +74,38 @@ def forecast(
         store_version=history.store_version,
         issued_at=now(),
     )
+
+
+def what_if(
+    store: Store,
+    registry: Registry,
+    symbol: str,
+    scenario: Scenario,
+    as_of: str | pd.Timestamp | None = None,
+    version: str | None = None,
+) -> WhatIf:
+    """Forecast a symbol as it stands and given a scenario, with the champion or a named version.
+
+    Neither forecast is issued.
+
+    Returns
+    -------
+    WhatIf
+        Its forecasts carry the model's ``version``.
+
+    Raises
+    ------
+    UsageError
+        If the scenario does not fit the symbol's next sessions or what is known of the market.
+    ModelError
+        If there is no such version, or it was trained on sessions after `as_of`.
+    UnknownSymbol, TooLittleHistory
+        If the symbol cannot be forecast.
+    """
+    chosen, model = registry.load(version)
+    history = read_history(store, sorted({symbol, *model.universe}), as_of)
+    answered = answer(model, history, symbol, scenario)
+    return replace(answered, forecasts=answered.forecasts.assign(version=chosen))
 
 
 def issue(store: Store, registry: Registry, symbols: Sequence[str]) -> pd.DataFrame:

@@ -261,6 +261,65 @@ def test_a_bad_setting_gives_one_clear_text(monkeypatch, trained_home):
     assert "bar\\_delay\\_minutes" in app.error[0].value
 
 
+def suppose(monkeypatch, home: Path, **values) -> AppTest:
+    """Fill the controls of "What if" and press Compute."""
+    app = show(monkeypatch, home, symbol="AAPL")
+    for name, value in values.items():
+        (control,) = [
+            one for one in (*app.selectbox, *app.slider, *app.number_input) if one.key == f"what-if-{name}"
+        ]
+        control.set_value(value)
+    return app.button(key="what-if-compute").click().run(timeout=200)
+
+
+def test_what_if_waits_until_something_is_supposed(monkeypatch, trained_home):
+    app = suppose(monkeypatch, trained_home)
+    assert not app.exception
+    assert any("Nothing is supposed yet" in one.value for one in app.info)
+    days = [str(day.date()) for day in pd.to_datetime(next_sessions("XNAS", pd.Timestamp("2023-09-21"), 20))]
+    assert app.selectbox(key="what-if-date").options == days
+    (points,) = [one for one in app.number_input if one.key == "what-if-vix"]
+    assert points.disabled
+    assert "No volatility index is known at" in points.help
+    assert "No volatility index is known at" in texts(app).replace("\\", "")
+
+
+def test_what_if_draws_both_forecasts_of_the_command_line(monkeypatch, trained_home):
+    app = suppose(monkeypatch, trained_home, kind="leadership", tone=-0.5, market=-3.0)
+    assert not app.exception
+    assert not app.error
+    shown = next(one.value for one in app.dataframe if "what if: median" in one.value)
+    assert list(shown["step"]) == [1, 5, 10, 20]
+    rows = Workspace(trained_home).forecasts("AAPL").set_index("step").loc[list(shown["step"])]
+    np.testing.assert_allclose(
+        shown["as it stands: median"], rows["base_price"] * np.exp(rows["q50"]), atol=1e-3
+    )
+    assert (shown["what if: 5 %"] != shown["as it stands: 5 %"]).all()
+    said = texts(app).replace("\\", "")
+    assert "What if leadership@2023-09-22:-0.5, market=-3%" in said
+    assert "Not causal: " in said
+    assert any("events of the kind leadership" in one.value for one in app.warning)
+    app.button_group(key="horizon").set_value(1).run()
+    assert any("what if: median" in one.value for one in app.dataframe), "the answer stays"
+    app.selectbox(key="symbol").set_value("META").run()
+    assert not any("what if: median" in one.value for one in app.dataframe), "it was of another symbol"
+
+
+def test_an_error_of_what_if_is_told_as_it_is(monkeypatch, trained_workspace):
+    (trained_workspace.home / "mlflow.db").unlink()
+    app = suppose(monkeypatch, trained_workspace.home, kind="policy")
+    assert not app.exception
+    (error,) = app.error
+    assert error.value.startswith("The registry has no model version")
+
+
+def test_what_if_is_given_up_after_its_time(monkeypatch, trained_home):
+    monkeypatch.setattr("forecaster.dashboard.what_if.LONGEST", 0)
+    app = suppose(monkeypatch, trained_home, kind="policy")
+    (error,) = app.error
+    assert error.value.startswith("No answer within 0 s")
+
+
 def test_the_dashboard_brings_in_neither_tensorflow_nor_mlflow():
     script = (
         "import sys, forecaster.dashboard\n"

@@ -18,8 +18,8 @@ PACKAGE = ROOT / "forecaster"
 ROOMS = [
     "errors", "config", "progress", "tables", "instruments", "sessions", "events", "locks", "store", "adjust",
     "sources", "ingest", "history", "features", "windows", "models", "evaluation", "report", "plots",
-    "score_plots", "event_plots", "benchmark", "decisions", "registry", "ledger", "explain", "workflow", "workspace",
-    "first_run", "doctor", "cli", "dashboard",
+    "score_plots", "event_plots", "benchmark", "decisions", "registry", "ledger", "explain", "workflow",
+    "workspace", "first_run", "doctor", "cli", "dashboard",
 ]  # fmt: skip
 """Every room imports only rooms above it in this list."""
 
@@ -51,7 +51,16 @@ INSIDE = {
         "__init__",
     ],
     "explain": ["__init__", "scenario"],
-    "features": ["volatility", "bars", "trend", "previous_day", "company", "sectors", "exogenous", "__init__"],
+    "features": [
+        "volatility",
+        "bars",
+        "trend",
+        "previous_day",
+        "company",
+        "sectors",
+        "exogenous",
+        "__init__",
+    ],
     "models": [
         "distribution",
         "__init__",

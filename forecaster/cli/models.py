@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,12 @@ from forecaster.cli.common import (
     records,
 )
 from forecaster.errors import ForecasterError
+
+if TYPE_CHECKING:
+    from forecaster.workspace import Workspace
+
+SHOWN = (1, 5, 10, 20)
+"""Steps ahead that a comparison of two forecasts shows, beside those of the events."""
 
 models = typer.Typer(help="Versions of the model.")
 
@@ -111,12 +117,22 @@ def forecast(
     version: Annotated[
         str | None, typer.Option(help="Model version (default: the champion).", show_default=False)
     ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Suppose KIND@DATE[:TONE], vix=+POINTS or market=PER CENT%; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the distribution of the price over the next sessions."""
     from forecaster.report import forecast_report
 
     workspace = open_workspace(home)
+    if what_if:
+        _what_if(workspace, symbol, what_if, as_of, version, as_json)
+        return
     forecasts = workspace.forecast(symbol, as_of, version)
     scores = workspace.store.current("scores", where={"version": [forecasts["version"].iloc[0]]})
     report = forecast_report(forecasts, workspace.history(symbols=[symbol]), scores)
@@ -136,6 +152,48 @@ def forecast(
         shares = [f"{100 * row[name]:.1f} %" for name in ("prob_up", "prob_loss")]
         table.add_row(str(row["step"]), row["session"], *prices, *shares)
     console().print(table)
+
+
+def _what_if(
+    workspace: "Workspace",
+    symbol: str,
+    words: list[str],
+    as_of: str | None,
+    version: str | None,
+    as_json: bool,
+) -> None:
+    """Print the forecast as it stands beside the one that a scenario gives."""
+    from rich.table import Table
+
+    from forecaster.explain.scenario import Scenario
+    from forecaster.report import forecast_report
+
+    scenario = Scenario.parse(words)
+    answer = workspace.what_if(symbol, scenario, as_of, version)
+    scores = workspace.store.current("scores", where={"version": [answer.forecasts["version"].iloc[0]]})
+    history = workspace.history(symbols=[symbol])
+    standing, supposed = (
+        forecast_report(rows, history, scores) for _, rows in answer.forecasts.groupby("scenario", sort=False)
+    )
+    if as_json:
+        said = {"notes": answer.notes, "warnings": answer.warnings, "rows": supposed["rows"]}
+        print_json(standing | {"what_if": {"scenario": scenario.model_dump(mode="json"), **said}})
+        return
+    table = Table(
+        title=f"{standing['symbol']}, what if: {', '.join(scenario.words)}; from "
+        f"{standing['base_price']:.2f} {standing['currency']} at the close of {standing['cutoff']}"
+    )
+    for heading in ("Step", "Session", *(f"{name}: {part}" for name in ("As it stands", "What if")
+                                         for part in ("5 %", "median", "95 %"))):  # fmt: skip
+        table.add_column(heading, justify="right")
+    dates = {str(event.date) for event in scenario.events}
+    for before, after in zip(standing["rows"], supposed["rows"], strict=True):
+        if before["step"] in SHOWN or before["session"] in dates:
+            prices = [f"{row[name]:.2f}" for row in (before, after) for name in ("q05", "q50", "q95")]
+            table.add_row(str(before["step"]), before["session"], *prices)
+    console().print(table)
+    for line in (*(f"Warning: {warning}" for warning in answer.warnings), *answer.notes):
+        typer.echo(line)
 
 
 @models.command("list")

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from forecaster.dashboard import reads
+from forecaster.dashboard import reads, what_if
 from forecaster.dashboard.texts import NOT_ADVICE, command, count, plain
 from forecaster.evaluation.verdict import probability, verdict
 from forecaster.history import History
@@ -51,6 +51,7 @@ def page() -> None:
     _figures(prices[prices["step"] == horizon].iloc[0], instrument.currency)
     _evidence(str(table["version"].iloc[0]), horizon)
     _quantiles(prices, instrument.currency)
+    what_if.section(history, table)
     _origin(history, table)
     st.caption(NOT_ADVICE)
 

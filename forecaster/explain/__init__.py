@@ -1,0 +1,1 @@
+"""What lies behind a forecast, and what it would be if things stood otherwise."""

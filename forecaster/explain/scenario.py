@@ -1,0 +1,397 @@
+"""What if: the forecast given a made-up event or market, beside the forecast as it stands.
+
+The market and the volatility index move what is known at the cutoff; an event moves what is known ahead
+of its session, so that the fan changes from that session on. Nothing that has happened is rewritten.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy import sparse
+
+from forecaster.errors import ModelError, UsageError
+from forecaster.evaluation.event_study import effects
+from forecaster.events import COLUMNS, moved_session, no_events
+from forecaster.features import Panel, company
+from forecaster.features.bars import Bars
+from forecaster.features.exogenous import Shock
+from forecaster.history import History
+from forecaster.models import SERVED
+from forecaster.models.distribution import StudentT
+from forecaster.models.tabulate import as_prices, tabulate
+from forecaster.sessions import next_sessions, opens
+
+if TYPE_CHECKING:
+    from forecaster.models.trained import Model
+
+Value = TypeVar("Value")
+Kind = Literal["results", "dividend", "leadership", "policy", "restructuring", "profit"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Kinds of event that can be supposed."""
+
+ANNOUNCED = {"results": "results_scheduled", "dividend": "dividend_scheduled"}
+"""Kinds whose date companies announce -> kind of the announcement. The networks have learned what an
+announced date means; what the others did is measured, see `evaluation.event_study.effects`."""
+
+AS_IT_STANDS, WHAT_IF = "as it stands", "what if"
+
+FEW = 30
+"""Events of a kind in the history of the training universe below which the answer warns."""
+
+LABEL = (
+    "Not causal: this is what the model gives for other inputs, with what went along with such events in the "
+    "past; it does not say what they would bring about."
+)
+
+GRAMMAR = "KIND@DATE[:TONE], such as results@2026-01-29:-0.8, or vix=+10 (points), or market=-3%"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            got = f" (got {problem['input']!r})" if where else ""
+            raise UsageError(f"Scenario: {where + ': ' if where else ''}{problem['msg']}{got}") from error
+
+
+class SupposedEvent(_Part):
+    """An event that is supposed to move one session ahead.
+
+    Attributes
+    ----------
+    kind : str
+        One of `KINDS`.
+    date : date
+        The session that it moves: what comes after a close belongs to the next one.
+    tone : float, optional
+        From -1 (bad) to 1 (good); without one the event moves the width of the fan only. A dividend
+        has none.
+    """
+
+    kind: Kind
+    date: dt.date
+    tone: float | None = Field(default=None, ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _dividends_have_no_tone(self) -> "SupposedEvent":
+        if self.kind == "dividend" and self.tone is not None:
+            raise ValueError("a dividend has no tone; leave it out")
+        return self
+
+
+class Scenario(_Part):
+    """What is supposed; frozen.
+
+    Attributes
+    ----------
+    events : tuple of SupposedEvent
+    market : float, optional
+        Return of the market, per cent, on top of that of the cutoff session, such as -3.
+    volatility_index : float, optional
+        Points on top of the volatility index as known at the cutoff, such as 10.
+
+    Raises
+    ------
+    UsageError
+        If nothing is supposed, the same event twice, or a value does not fit.
+    """
+
+    events: tuple[SupposedEvent, ...] = ()
+    market: float | None = Field(default=None, gt=-100, le=100)
+    volatility_index: float | None = Field(default=None, gt=-100, le=200)
+
+    @model_validator(mode="after")
+    def _something_and_nothing_twice(self) -> "Scenario":
+        if not self.events and self.market is None and self.volatility_index is None:
+            raise ValueError(f"nothing is supposed; expected {GRAMMAR}")
+        if len({(event.kind, event.date) for event in self.events}) < len(self.events):
+            raise ValueError("an event of one kind and date stands twice; name it once")
+        return self
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> "Scenario":
+        """Read a scenario from words as the command line takes them.
+
+        Each is ``KIND@DATE``, ``KIND@DATE:TONE``, ``vix=+POINTS`` or ``market=PER CENT%``.
+
+        Raises
+        ------
+        UsageError
+            Naming the word that cannot be read and what was expected.
+        """
+        events, levels = [], {}
+        for word in words:
+            kind, is_event, rest = word.partition("@")
+            if is_event:
+                date, _, tone = rest.partition(":")
+                day = _read(dt.date.fromisoformat, date, word, "date")
+                said: dict[str, Any] = {"kind": kind.strip(), "date": day}
+                if tone:
+                    said["tone"] = _read(float, tone, word, "number")
+                events.append(SupposedEvent(**said))
+                continue
+            name, _, value = word.partition("=")
+            field = {"market": "market", "vix": "volatility_index"}.get(name.strip().lower())
+            if field is None:
+                raise UsageError(f"What if {word!r}: expected {GRAMMAR}")
+            if field in levels:
+                raise UsageError(f"What if {word!r}: {name} is given twice; name it once")
+            unit = "%" if field == "market" else ""
+            levels[field] = _read(float, value.removesuffix(unit), word, "number")
+        return cls(events=tuple(events), **levels)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The scenario as `parse` reads it."""
+        said = [
+            f"{event.kind}@{event.date}" + ("" if event.tone is None else f":{event.tone:g}")
+            for event in self.events
+        ]
+        if self.volatility_index is not None:
+            said.append(f"vix={self.volatility_index:+g}")
+        if self.market is not None:
+            said.append(f"market={self.market:+g}%")
+        return tuple(said)
+
+    def shock(self, moment: np.datetime64) -> Shock | None:
+        """Return what moves the market at the cutoff (UTC), if anything does."""
+        if self.market is None and self.volatility_index is None:
+            return None
+        return Shock(moment, (self.market or 0.0) / 100, self.volatility_index or 0.0)
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """Answer to a scenario.
+
+    Attributes
+    ----------
+    scenario : Scenario
+    forecasts : DataFrame
+        Columns of `Model.forecast` and ``scenario`` ("as it stands" or "what if"), both on the same steps.
+    notes : tuple of str
+        What was applied, with how many past events and what uncertainty it rests on; last the label
+        that it is not causal.
+    warnings : tuple of str
+        Where the answer rests on less than the training has seen.
+    """
+
+    scenario: Scenario
+    forecasts: pd.DataFrame
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def prices(self) -> pd.DataFrame:
+        """Both forecasts in prices: `models.tabulate.as_prices`, and ``scenario``."""
+        return as_prices(self.forecasts).assign(scenario=self.forecasts["scenario"])
+
+
+def what_if(model: "Model", history: History, symbol: str, scenario: Scenario) -> WhatIf:
+    """Forecast a symbol from its last session as it stands, and given a scenario.
+
+    The same networks give both. The date of an announced kind (results, dividend) enters what is known
+    ahead, as if it had been announced at the cutoff, in place of other dates of the same results that
+    lie after it. Of the other kinds nothing can be known ahead: the variance that the forecast grows by
+    on that session is multiplied by the square of their measured width. A tone moves the mean, from that
+    session on, by the measured shift in units of the base volatility.
+
+    Parameters
+    ----------
+    history : History
+        With the symbol and the model's universe; must reach at least to the training cutoff.
+
+    Raises
+    ------
+    UsageError
+        If a date is no session within the horizon, or the market or volatility index is not known.
+    ModelError
+        If the model has no inputs that the scenario could move.
+    UnknownSymbol, TooLittleHistory
+        If the symbol cannot be forecast.
+    """
+    history.bars(symbol)
+    windows = model.windows(history)
+    end = model.current(windows, symbol)
+    panel, ends = windows.panel, np.array([end])
+    exchange = history.instruments[symbol].exchange
+    steps = _steps(scenario, exchange, pd.Timestamp(panel.session[end]), windows.horizon)
+    supposed = list(zip(scenario.events, steps, strict=True))
+    shock = scenario.shock(panel.known_at[end])
+    dates = {
+        kind: np.array(sorted(step for event, step in supposed if event.kind == kind))
+        for kind in ANNOUNCED
+        if any(event.kind == kind for event in scenario.events)
+    }
+    if not panel.ahead_names and (shock or dates):
+        raise ModelError(
+            "This model reads neither the market nor announced dates; train one with the group exogenous"
+        )
+    moved = model.windows(history, shock) if shock else windows
+    if dates:
+        announced = _announced(panel, end, history, symbol, dates)
+        moved = replace(moved, panel=replace(moved.panel, announced=announced))
+    answer = model.served(moved, ends)
+    notes, warnings = [], model.outside_of_training(windows, moved, end)
+    if shock:
+        notes.append(f"The market moves at the cutoff; the bar of {symbol} on that session stays as it was.")
+    if "results" in dates and _are_due_before(panel, end, dates["results"][0]):
+        notes.append(
+            "Results are announced or expected for sessions before the supposed date already; what is "
+            "known of those sessions stays."
+        )
+    if scenario.events:
+        learned = history.only([one for one in model.universe if one in history.symbols])
+        measured = dict(effects(learned, symbol if symbol in model.universe else None).iterrows())
+        for event, step in supposed:
+            effect = measured.get(event.kind)
+            answer = _affected(answer, event, step, effect, panel.base_sigma[end])
+            notes += _told(event, effect)
+            warnings += _rare(event, effect, learned)
+    both = {AS_IT_STANDS: model.served(windows, ends), WHAT_IF: answer}
+    tables = [tabulate(windows, ends, one, SERVED).assign(scenario=name) for name, one in both.items()]
+    forecasts = pd.concat(tables, ignore_index=True).drop(columns="scale")
+    return WhatIf(scenario, forecasts, (*notes, LABEL), tuple(warnings))
+
+
+def _read(convert: Callable[[str], Value], text: str, word: str, what: str) -> Value:
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise UsageError(f"What if {word!r}: {text!r} is no {what}; expected {GRAMMAR}") from error
+
+
+def _steps(scenario: Scenario, exchange: str, cutoff: pd.Timestamp, horizon: int) -> list[int]:
+    """Count how many sessions ahead the events lie."""
+    ahead = [pd.Timestamp(day).date() for day in next_sessions(exchange, cutoff, horizon)]
+    for event in scenario.events:
+        if event.date in ahead:
+            continue
+        if event.date <= cutoff.date():
+            reason = f"is not after the cutoff {cutoff.date()}"
+        elif event.date > ahead[-1]:
+            reason = f"lies beyond the horizon of {horizon} sessions"
+        else:
+            reason = f"is no session of {exchange}"
+        first = ", ".join(map(str, ahead[:5]))
+        raise UsageError(f"{event.date} {reason}; the next sessions are {first} ... up to {ahead[-1]}")
+    return [ahead.index(event.date) + 1 for event in scenario.events]
+
+
+def _are_due_before(panel: Panel, end: int, step: int) -> bool:
+    """Whether other results of that quarter are told or expected for an earlier session ahead."""
+    row = panel.announced[[end]].toarray().reshape(company.LONGEST, -1)
+    columns = [company.AHEAD_NAMES.index(name) for name in ("results_due", "results_expected")]
+    return bool(row[max(0, step - 1 - company.APART) : step - 1, columns].any())
+
+
+def _announced(
+    panel: Panel, end: int, history: History, symbol: str, dates: dict[str, np.ndarray]
+) -> sparse.csr_array:
+    """Lay out what is known ahead at the cutoff with the supposed dates, each kind from its first on."""
+    row = panel.announced[[end]].toarray().reshape(company.LONGEST, -1)
+    exchange = history.instruments[symbol].exchange
+    bars = Bars.of(history.traded[history.traded["symbol"] == symbol], exchange)
+    events = history.events[history.events["symbol"] == symbol]
+    for kind, steps in dates.items():
+        plan = _plan(events, kind, symbol, panel, end, panel.calendar[panel.position[end] + steps], exchange)
+        told = company.known(bars, exchange, pd.concat([events, plan])).ahead[[-1]]
+        laid = told.toarray().reshape(row.shape)
+        if not laid[steps - 1, company.AHEAD_NAMES.index(f"{kind}_due")].all():
+            raise UsageError(
+                f"Results of {symbol} came on the cutoff session; the next are not due within "
+                f"{company.EARLY} sessions. Suppose a later date"
+            )
+        columns = [at for at, name in enumerate(company.AHEAD_NAMES) if name.startswith(kind)]
+        row[steps[0] - 1 :, columns] = laid[steps[0] - 1 :, columns]
+    edited = sparse.csr_array(row.reshape(1, -1))
+    return sparse.vstack([panel.announced[:end], edited, panel.announced[end + 1 :]], format="csr")
+
+
+def _plan(
+    events: pd.DataFrame, kind: str, symbol: str, panel: Panel, end: int, days: np.ndarray, exchange: str
+) -> pd.DataFrame:
+    """Make the plan that would stand at the cutoff: the supposed days, and what they leave of today's."""
+    close = pd.Timestamp(panel.known_at[end], tz="UTC")
+    told = events[(events["kind"] == ANNOUNCED[kind]) & (events["known_at"] < close)]
+    standing = told[told["known_at"] == told["known_at"].max()]
+    standing = standing.assign(magnitude=standing["magnitude"].fillna(1 / max(len(standing), 1)))
+    happened_at = pd.DatetimeIndex(opens(exchange, days), tz="UTC")
+    supposed = pd.DataFrame(
+        {"symbol": symbol, "kind": ANNOUNCED[kind], "happened_at": happened_at, "magnitude": 1.0},
+        columns=list(COLUMNS),
+    ).astype(no_events().dtypes.to_dict())
+    after = moved_session(standing, exchange) - moved_session(supposed, exchange).min()
+    kept = standing[(after < 0) | (after > (company.APART if kind == "results" else 0))]
+    return pd.concat([kept, supposed]).assign(known_at=close - pd.Timedelta(1, "ns"))
+
+
+def _affected(
+    served: StudentT, event: SupposedEvent, step: int, effect: pd.Series | None, base_sigma: float
+) -> StudentT:
+    """Apply the measured effect of an event from its session on."""
+    if effect is None:
+        return served
+    variance = served.sigma**2
+    own = np.diff(variance, axis=-1, prepend=0.0)[:, [step - 1]]
+    from_then_on = np.arange(1, variance.shape[-1] + 1) >= step
+    wider = 0.0 if event.kind in ANNOUNCED else np.nan_to_num(effect["width"] ** 2 - 1)
+    shift = np.nan_to_num(effect["shift"] * (event.tone or 0.0)) * base_sigma
+    return StudentT(
+        mean=np.where(from_then_on, served.mean + shift, served.mean),
+        sigma=np.where(from_then_on, np.sqrt(variance + wider * own), served.sigma),
+        df=served.df,
+    )
+
+
+def _told(event: SupposedEvent, effect: pd.Series | None) -> list[str]:
+    """Say what is known of the effect of an event."""
+    title = f"{event.kind.capitalize()} on {event.date}"
+    if event.kind == "dividend":
+        return [f"{title}: as the model has learned announced dates."]
+    told = [f"{title}: as the model has learned announced dates."] if event.kind in ANNOUNCED else []
+    if effect is None:
+        return [*told, f"{title}: no such event stands in the history, so no effect of it is known."]
+    if event.kind not in ANNOUNCED:
+        told.append(f"{title}: " + _measured(effect, "width", 1.0, "wider by the factor {:.2f}"))
+    if event.tone:
+        words = (
+            f"mean moved by {effect['shift'] * event.tone:+.2f} daily volatilities, {{:+.2f}} for a tone of 1"
+        )
+        told.append(f"{title}, tone {event.tone:+g}: " + _measured(effect, "shift", 0.0, words))
+    return told
+
+
+def _measured(effect: pd.Series, name: str, none: float, words: str) -> str:
+    if np.isnan(effect[name]):
+        return f"too few past events tell of its {name}; none is applied."
+    low, high = effect[f"{name}_low"], effect[f"{name}_high"]
+    known = low <= high
+    interval = f"95 % interval {low:.2f} to {high:.2f}" if known else "no interval is known"
+    no_effect = ", which includes no effect" if known and low <= none <= high else ""
+    counted = f"past events: {effect['events']:.0f}, companies: {effect['companies']:.0f}"
+    return f"{words.format(effect[name])} ({interval}{no_effect}; {counted})."
+
+
+def _rare(event: SupposedEvent, effect: pd.Series | None, learned: History) -> list[str]:
+    """Warn where the past holds few events of the kind; of dividends the announced dates count."""
+    if event.kind == "dividend":
+        dates = learned.events[learned.events["kind"] == ANNOUNCED["dividend"]]
+        dates = dates[dates["symbol"].isin(learned.symbols)]
+        seen = len(dates[["symbol", "happened_at"]].drop_duplicates())
+    else:
+        seen = 0 if effect is None else int(effect["events"])
+    if seen >= FEW:
+        return []
+    counted = "announced dividends" if event.kind == "dividend" else f"events of the kind {event.kind}"
+    return [f"The history of the model's symbols holds {seen} {counted}; fewer than {FEW} tell little."]
