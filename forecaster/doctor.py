@@ -22,6 +22,11 @@ from forecaster.workspace import Workspace
 
 ALL_ANEW = "python -m forecaster update --replace"
 
+OLDEST_PLAN = pd.Timedelta(days=100)
+"""Age at which announced dates count as stale: most companies report each quarter."""
+
+Level = Literal["fault", "warning", "hint"]
+
 LITTLE_SPACE, NO_SPACE = 2**30, 2**27
 """Free bytes below which the disk is worth a warning; below which the next update may fail."""
 
@@ -34,13 +39,13 @@ class Finding:
     ----------
     check : str
         Name in `CHECKS`.
-    level : {"fault", "warning"}
-        A fault keeps something from working.
+    level : {"fault", "warning", "hint"}
+        A fault keeps something from working; a hint names what could be had besides.
     what, remedy : str
     """
 
     check: str
-    level: Literal["fault", "warning"]
+    level: Level
     what: str
     remedy: str
 
@@ -188,6 +193,45 @@ def _runs(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
             )
 
 
+def _events(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Each source of events has answered, and announced dates are young."""
+    spans = workspace.store.spans()
+    watched = [symbol for symbol in workspace.watchlist if symbol in spans]
+    last = workspace.event_outcomes()
+    last = last[last["symbol"].isin(watched)]
+    prices = sorted({spans[symbol].source for symbol in watched})
+    wanted = dict.fromkeys(name for source in prices for name in workspace.event_sources(source))
+    for name in wanted:
+        if name not in set(last["source"]):
+            what = f"{name} was never asked for events"
+            yield Finding("events", "hint", what, f"python -m forecaster update --events {name}")
+    for asked, rows in last.groupby("source"):
+        failed = rows[~rows["outcome"].isin(["ok", "gone"])]
+        for row in failed.head(1).itertuples():
+            what = (
+                f"{asked} failed on {len(failed)} of {len(rows)} symbols when it was last asked for events; "
+                f"{row.symbol}: {row.outcome}, {row.detail}"
+            )
+            remedy = f"prices do not depend on it; again: python -m forecaster update --events {asked}"
+            yield Finding("events", "warning", what, remedy)
+    if "yahoo" in prices and "filings" in workspace.settings.event_sources and not workspace.settings.contact:
+        what = "filings with the SEC are not read: it asks for an e-mail address with each request"
+        yield Finding("events", "hint", what, "set contact in forecaster.toml, or FORECASTER_CONTACT")
+    yield from _stale_plans(workspace, watched, moment)
+
+
+def _stale_plans(workspace: Workspace, watched: list[str], moment: pd.Timestamp) -> Iterator[Finding]:
+    rows = workspace.store.current("events", where={"symbol": watched, "kind": ["results_scheduled"]})
+    plans = rows.groupby("symbol")[["known_at", "happened_at"]].max()
+    is_stale = (moment - plans["known_at"] > OLDEST_PLAN) & (plans["happened_at"] < moment)
+    for symbol, plan in plans[is_stale].iterrows():
+        what = (
+            f"{symbol}: the last announced date of results, {plan['happened_at']:%Y-%m-%d}, is past and was "
+            f"told on {plan['known_at']:%Y-%m-%d}"
+        )
+        yield Finding("events", "warning", what, f"python -m forecaster update {symbol}")
+
+
 def _clock(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Nothing was recorded later than now: the last word on a fact is the one recorded last."""
     for name in TABLES:
@@ -207,7 +251,7 @@ def _disk(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
         )
     free = shutil.disk_usage(home).free
     if free < LITTLE_SPACE:
-        level: Literal["fault", "warning"] = "fault" if free < NO_SPACE else "warning"
+        level: Level = "fault" if free < NO_SPACE else "warning"
         yield Finding("disk", level, f"{free / 2**20:.0f} MiB free at {home}", "make room")
 
 
@@ -225,6 +269,7 @@ CHECKS: dict[str, Callable[[Workspace, pd.Timestamp], Iterator[Finding]]] = {
     "gaps": _gaps,
     "quarantine": _quarantine,
     "runs": _runs,
+    "events": _events,
     "clock": _clock,
 }
 """Name -> what finds out."""

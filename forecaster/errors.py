@@ -37,7 +37,7 @@ class DataError(ForecasterError):
 
 
 class FileFormatError(DataError):
-    """A file whose content is not a price history; names file, row and column."""
+    """A file that is neither a price history nor one of events; names file, row and column."""
 
 
 class UnknownSymbol(DataError):

@@ -1,7 +1,7 @@
 """From an empty folder to stored forecasts: what ``make run`` does before it opens the dashboard."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -104,13 +104,25 @@ def _bring_data(workspace: Workspace, choice: SourceName, progress: Progress, sa
     say(f"Prices: {what} ({why}).")
     chosen = source(name, workspace.settings)
     symbols = chosen.symbols() or workspace.settings.watchlist
-    outcomes = workspace.update(symbols, chosen, progress)
+    events = workspace.event_sources(name)
+    outcomes = workspace.update(symbols, chosen, progress, events=events)
     for row in outcomes[outcomes["outcome"] != Outcome.OK].itertuples():
         say(f"{row.symbol}: {row.outcome}, {row.detail}")
     if not (outcomes["outcome"] == Outcome.OK).any():
         raise DataError(
             "No symbol arrived; try again later, or: python -m forecaster quickstart --source sample"
         )
+    if events:
+        say(_on_events(workspace, events))
+
+
+def _on_events(workspace: Workspace, sources: Sequence[str]) -> str:
+    """Say in one line what events arrived, and which sources failed."""
+    told = workspace.event_outcomes()
+    failed = told[~told["outcome"].isin([Outcome.OK, Outcome.GONE])].drop_duplicates("source")
+    remarks = [f"; {row.source}: {row.outcome}, {row.detail}" for row in failed.itertuples()]
+    what = "notable ones of the sample" if sources == ("sample",) else f"from {', '.join(sources)}"
+    return f"Events: {told['rows'].sum()} {what}{''.join(remarks)}."
 
 
 def _within(seconds: float, source: Source, symbol: str) -> Fetched | None:

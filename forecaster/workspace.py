@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,15 +12,19 @@ from forecaster.config import Settings
 from forecaster.decisions import CHAMPION, holder
 from forecaster.errors import DataError, UsageError
 from forecaster.history import History, parse_session, read_history
-from forecaster.ingest import quarantine
+from forecaster.ingest import company_events, quarantine
 from forecaster.ingest.pace import Pace
-from forecaster.instruments import normalise
+from forecaster.instruments import described, normalise
 from forecaster.locks import exclusive
 from forecaster.progress import Progress, silent
 from forecaster.registry import Registry
-from forecaster.sources import SOURCES, Outcome, Source, source
+from forecaster.sources import SOURCES, EventSource, Outcome, Source, event_source, source
+from forecaster.sources.event_files import is_events, read_events
 from forecaster.sources.files import FilesSource
 from forecaster.store import Store, now
+
+if TYPE_CHECKING:
+    from forecaster.explain.scenario import Scenario, WhatIf
 
 
 class Workspace:
@@ -63,8 +68,12 @@ class Workspace:
         source: str | Source | None = None,
         progress: Progress = silent,
         replace: bool = False,
+        events: Sequence[str | EventSource] | None = None,
     ) -> pd.DataFrame:
-        """Fetch prices and append what is new; safe to repeat, and to go on with after a stop.
+        """Fetch prices, factors and company events and append what is new.
+
+        Safe to repeat, and to go on with after a stop. Events come last and are extra: how they went is
+        told by `event_outcomes`.
 
         Parameters
         ----------
@@ -75,12 +84,15 @@ class Workspace:
             come from.
         replace : bool
             Ask for everything anew, and where it differs take it in place of what is stored.
+        events : sequence of str or EventSource, optional
+            "yahoo", "news", "filings", "sample" or sources of your own; empty for none. Default: those
+            that go with the prices, see `event_sources`; none with a price source of your own.
 
         Returns
         -------
         DataFrame
-            Per symbol: symbol, source, outcome, change, rows appended, detail; see `ingest.update`.
-            After Yahoo's prices follow the symbols of the market-wide factors.
+            Of the prices, per symbol: symbol, source, outcome, change, rows appended, detail; see
+            `ingest.update`. After Yahoo's prices follow the symbols of the market-wide factors.
 
         Raises
         ------
@@ -91,6 +103,9 @@ class Workspace:
         if not wanted:
             raise DataError("No symbol to update; name some, or: python -m forecaster watchlist add AAPL")
         chosen = self._source(source)
+        if events is None:
+            events = self.event_sources(chosen.name) if source is None or isinstance(source, str) else ()
+        tellers = [event_source(one, self.settings) if isinstance(one, str) else one for one in events]
         # What lies in files arrives in one commit, all or nothing.
         batch = len(wanted) if isinstance(chosen, FilesSource) else ingest.BATCH
         pace = Pace(self.settings.requests_per_second if chosen.remote else None)
@@ -102,8 +117,10 @@ class Workspace:
             arrived = outcomes["outcome"] == Outcome.OK
             watched = list(outcomes.loc[arrived, "symbol"])
             if chosen.name == "yahoo" and arrived.any() and pace.stopped is None:
-                factors = ingest.update_factors(self.store, chosen, now, delay, pace)
+                factors = ingest.update_factors(self.store, chosen, now, delay, pace, progress)
                 outcomes = pd.concat([outcomes, factors], ignore_index=True)
+            if pace.stopped is None:
+                self._update_events(tellers, watched, progress)
             # Last: a symbol on the watchlist has all that belongs to it.
             self.watch(watched)
             self.store.compact()
@@ -117,17 +134,64 @@ class Workspace:
         currency: str | None = None,
         replace: bool = False,
     ) -> pd.DataFrame:
-        """Take prices from a CSV or Parquet file, or from a folder of them.
+        """Take prices from a CSV or Parquet file, or from a folder of them; or events from a file.
 
-        All or nothing: a faulty file is refused whole.
+        A file of events is recognised by its columns, see `sources.event_files.read_events`. All or
+        nothing: a faulty file is refused whole.
+
+        Returns
+        -------
+        DataFrame
+            Of prices as `update`; of events without the column change.
 
         Raises
         ------
         FileFormatError
             Naming file, row and column.
+        UsageError
+            If an option for prices is given with a file of events.
         """
+        if is_events(Path(path)):
+            if columns or currency or replace:
+                raise UsageError(f"{path} holds events; of the options only the exchange applies to it")
+            rows = read_events(Path(path), exchange)
+            with exclusive(self.home, "update"):
+                return company_events.import_events(self.store, rows, now)
         files = FilesSource(Path(path), columns, exchange, currency)
         return self.update(files.symbols(), files, replace=replace)
+
+    def event_sources(self, prices: str) -> tuple[str, ...]:
+        """Name the sources of events that go with a source of prices.
+
+        With Yahoo's prices those of the setting ``event_sources``, filings only if ``contact`` is set;
+        with the sample its own; with others none.
+        """
+        if prices != "yahoo":
+            return ("sample",) if prices == "sample" else ()
+        chosen = self.settings.event_sources
+        return tuple(name for name in chosen if name != "filings" or self.settings.contact)
+
+    def event_outcomes(self) -> pd.DataFrame:
+        """Return how each source of events was last asked for each symbol.
+
+        Returns
+        -------
+        DataFrame
+            symbol, source, outcome, rows (appended), detail, recorded_at.
+        """
+        return self.store.current("event_updates")
+
+    def events(self, symbol: str | None = None) -> pd.DataFrame:
+        """Return the stored events and announced dates, of one symbol or of all; those known last first.
+
+        Returns
+        -------
+        DataFrame
+            `events.COLUMNS` and fetched_at.
+        """
+        where = None if symbol is None else {"symbol": [normalise(symbol)]}
+        rows = self.store.current("events", where=where)
+        return rows.sort_values(["known_at", "symbol"], ascending=[False, True], ignore_index=True)
 
     def quarantined(self, symbols: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows that stand in quarantine, with the reasons."""
@@ -203,6 +267,34 @@ class Workspace:
             return workflow.forecast(self.store, self.registry, [ticker], day, version)
         workflow.issue(self.store, self.registry, [ticker])
         return self.forecasts(ticker)
+
+    def what_if(
+        self,
+        symbol: str,
+        scenario: "Scenario",
+        as_of: str | pd.Timestamp | None = None,
+        version: str | None = None,
+    ) -> "WhatIf":
+        """Forecast a symbol as it stands and given a scenario; nothing is issued.
+
+        See `workflow.what_if`.
+        """
+        # Late: it brings TensorFlow.
+        from forecaster import workflow
+
+        return workflow.what_if(self.store, self.registry, normalise(symbol), scenario, as_of, version)
+
+    def _update_events(self, sources: Sequence[EventSource], symbols: list[str], progress: Progress) -> None:
+        """Ask for the events of companies; funds and indices have none."""
+        known = described(self.store.current("instruments", where={"symbol": symbols}))
+        company_events.update_events(
+            self.store,
+            sources,
+            [one for one in known.values() if one.type == "EQUITY"],
+            now,
+            lambda: Pace(self.settings.requests_per_second),
+            progress,
+        )
 
     def _source(self, choice: str | Source | None) -> Source:
         if choice is not None and not isinstance(choice, str):

@@ -217,6 +217,54 @@ def test_update_in_full_in_part_and_not_at_all(run: Run, tmp_path: Path) -> None
     assert json.loads(run("watchlist", "list", "--json", *home).stdout) == ["AAPL"]
 
 
+def test_events_on_the_command_line(run: Run, tmp_path: Path) -> None:
+    home = ["--home", tmp_path / "home"]
+    shown = run("update", "AAPL", "--source", "sample", *home).stdout
+    assert re.search(r"sample +│ 1 +│ 0 +│ 8 ", shown)
+    rows = json.loads(run("events", "list", "aapl", "--json", *home).stdout)
+    assert [row["known_at"][:10] for row in rows[:2]] == ["2021-09-04", "2021-08-06"]
+    assert len(rows) == 8
+    listed = run("events", "list", "--kind", "leadership", *home).stdout
+    assert "Design chief Jony Ive" in listed
+    assert "2019-06-27 20:30" in listed
+    assert "iPhone" not in listed
+    assert "choose one of results" in run.refused("events", "list", "--kind", "gossip", *home, code=2)
+    assert run("events", "list", "NFLX", *home).stdout == "No events stored.\n"
+
+
+def test_an_update_without_events(run: Run, tmp_path: Path) -> None:
+    home = ["--home", tmp_path / "home"]
+    shown = run("update", "AAPL", "--source", "sample", "--events", "none", *home).stdout
+    assert "Events" not in shown
+    assert json.loads(run("events", "list", "--json", *home).stdout) == []
+    message = run.refused("update", "AAPL", "--source", "sample", "--events", "sample,gossip", *home, code=2)
+    assert "'gossip'; choose one of yahoo, news, filings, sample" in message
+
+
+def test_events_that_fail_cost_no_exit_code(run: Run, tmp_path: Path) -> None:
+    home = ["--home", tmp_path / "home"]
+    run.environment = {"FORECASTER_CONTACT": "", "FORECASTER_REQUESTS_PER_SECOND": "1000"}
+    shown = run("update", "AAPL", "--source", "sample", "--events", "filings", *home).stdout
+    assert re.search(r"filings +│ 1 +│ 1 +│ 0 +│ AAPL: invalid, set FORECASTER_CONTACT", shown)
+    assert run("doctor", *home).stdout
+
+
+def test_a_file_of_events(run: Run, tmp_path: Path) -> None:
+    file, home = tmp_path / "own.csv", ["--home", tmp_path / "home"]
+    file.write_text("symbol,kind,known_at,tone\nAAA,policy,2024-02-01T09:00:00Z,2\n")
+    message = run.refused("import", file, *home)
+    assert "own.csv, line 2, column tone: expected a number from -1 to 1" in message
+    assert not (tmp_path / "home").exists()
+    file.write_text(file.read_text().replace(",2\n", ",0.2\nBBB,other,2024-02-01,\n"))
+    assert run("import", file, *home).stdout == "own.csv: 2 new events of 2 symbols.\n"
+    again = json.loads(run("import", file, "--json", *home).stdout)
+    assert [(row["symbol"], row["outcome"], row["rows"]) for row in again] == [
+        ("AAA", "ok", 0),
+        ("BBB", "ok", 0),
+    ]
+    assert "only the exchange" in run.refused("import", file, "--columns", "tone=mood", *home, code=2)
+
+
 @pytest.mark.parametrize(
     ("outcomes", "error", "code"),
     [

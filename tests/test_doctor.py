@@ -13,10 +13,12 @@ from deltalake import write_deltalake
 from forecaster import doctor
 from forecaster.config import Settings
 from forecaster.doctor import Finding, examine
+from forecaster.events import checked, no_events
 from forecaster.ingest import quarantine, update
+from forecaster.ingest.company_events import import_events, update_events
 from forecaster.ingest.pace import Pace
-from forecaster.instruments import Instrument
-from forecaster.sources import Fetched, Outcome
+from forecaster.instruments import Instrument, described
+from forecaster.sources import Fetched, Outcome, Told
 from forecaster.store import now
 from forecaster.workspace import Workspace
 
@@ -197,3 +199,79 @@ def test_on_the_command_line(tmp_path: Path, sample_workspace: Workspace) -> Non
     rows = json.loads(run("doctor", "--json", *home, code=1).stdout)
     assert {"check", "level", "what", "remedy"} == set(rows[0])
     assert replace(Finding(**rows[0]), what="").level == "fault"
+
+
+class Teller:
+    """A source of events that tells given rows, or fails."""
+
+    def __init__(self, name: str, rows: pd.DataFrame | None = None, outcome: Outcome = Outcome.OK) -> None:
+        self.name, self.rows, self.outcome = name, no_events() if rows is None else rows, outcome
+        self.remote = True
+
+    def tell(self, instrument: Instrument, asked_at: pd.Timestamp, since: pd.Timestamp | None = None) -> Told:
+        return Told(
+            instrument.symbol, self.outcome, self.rows, "no luck" if self.outcome != Outcome.OK else ""
+        )
+
+
+@pytest.fixture
+def live(tmp_path: Path, bars: pd.DataFrame) -> Workspace:
+    """A workspace whose prices come from a share that goes by the name of Yahoo, without events."""
+    home = tmp_path / "live"
+    settings = Settings(home=home, event_sources=("yahoo", "filings"), contact="", requests_per_second=1000)
+    workspace, share = Workspace(home, settings), Share(bars)
+    share.name = "yahoo"
+    assert update(workspace.store, share, ["AAA"])["outcome"].tolist() == ["ok"]
+    workspace.watch(["AAA"])
+    return workspace
+
+
+def test_events_that_never_came(live: Workspace) -> None:
+    asked, contact = found(live, "events")
+    assert (asked.level, asked.what) == ("hint", "yahoo was never asked for events")
+    assert (contact.level, "FORECASTER_CONTACT" in contact.remedy) == ("hint", True)
+    live.settings.event_sources = ()
+    assert found(live, "events") == []
+
+
+def test_a_source_of_events_that_failed(live: Workspace) -> None:
+    live.settings.contact = "someone@example.org"
+    companies = list(described(live.store.current("instruments")).values())
+    update_events(live.store, [Teller("yahoo", outcome=Outcome.RATE_LIMITED)], companies)
+    update_events(live.store, [Teller("filings", outcome=Outcome.GONE)], companies)
+    (failed,) = found(live, "events")
+    assert failed.remedy.endswith("update --events yahoo")
+    assert "yahoo failed on 1 of 1 symbols when it was last asked for events" in failed.what
+    assert "AAA: rate_limited, no luck" in failed.what
+    assert failed.level == "warning"
+    update_events(live.store, [Teller("yahoo")], companies)
+    assert found(live, "events") == []
+
+
+def test_announced_dates_that_nobody_renewed(live: Workspace) -> None:
+    live.settings.event_sources = ()
+    moment = now()
+    row = {
+        "symbol": "AAA",
+        "kind": "results_scheduled",
+        "tone": None,
+        "magnitude": 1.0,
+        "title": "",
+        "url": "",
+    }
+    planned = moment + pd.Timedelta(days=30)
+    plan = checked(
+        pd.DataFrame([row | {"happened_at": planned, "known_at": moment, "source": "wire"}]), "plan"
+    )
+    import_events(live.store, plan)
+    at = {
+        days: [one for one in examine(live, moment + pd.Timedelta(days=days)) if one.check == "events"]
+        for days in (20, 99, 101)
+    }
+    assert at[20] == at[99] == []
+    (stale,) = at[101]
+    assert stale.what.startswith(f"AAA: the last announced date of results, {planned.date()}, is past")
+    assert stale.remedy == "python -m forecaster update AAA"
+    far = plan.assign(known_at=moment + pd.Timedelta(hours=1), happened_at=moment + pd.Timedelta(days=180))
+    import_events(live.store, far)
+    assert not [one for one in examine(live, moment + pd.Timedelta(days=101)) if one.check == "events"]

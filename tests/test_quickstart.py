@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,11 +14,22 @@ from yahoo_stub import Failure, StubSymbol, YahooStub, reset_yfinance, sessions
 from forecaster import sources
 from forecaster.config import Settings
 from forecaster.first_run import _bring_data
+from forecaster.ingest import MARKET_FACTORS
+from forecaster.ingest.factors import YIELDS
+from forecaster.instruments import Instrument
 from forecaster.progress import silent
+from forecaster.sources import Outcome, Told
 from forecaster.sources.yahoo import YahooSource
 from forecaster.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def in_per_cent(result: dict[str, Any]) -> None:
+    """Turn prices of about a hundred into yields of about two per cent."""
+    for part in (result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]):
+        for name in {"open", "high", "low", "close", "adjclose"} & set(part):
+            part[name] = [value / 50 for value in part[name]]
 
 
 @pytest.fixture
@@ -27,19 +39,27 @@ def yahoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[YahooStub
     with YahooStub() as stub:
         for symbol in ("AAA", "BBB"):
             stub.add(StubSymbol(symbol, sessions("2024-01-02", "2024-03-28")))
-        for symbol, exchange, code in (("^GSPC", "XNYS", "SNP"), ("^VIX", "XCBF", "WCB")):
-            days = sessions("2024-01-02", "2024-03-28", exchange)
-            about = {"instrumentType": "INDEX", "exchangeName": code}
-            stub.add(StubSymbol(symbol, days, meta=about, exchange=exchange))
+        days = sessions("2024-01-02", "2024-03-28")
+        for name, symbol in MARKET_FACTORS.items():
+            about = {"instrumentType": "INDEX", "exchangeName": "CGI"}
+            stub.add(StubSymbol(symbol, days, meta=about, edit=in_per_cent if name in YIELDS else None))
         client = YahooSource(pd.Timestamp("2024-01-02"), timeout=5.0, session=stub.session())
         monkeypatch.setitem(sources.SOURCES, "yahoo", lambda settings: client)
         yield stub
     reset_yfinance(tmp_path / "cache")
 
 
-def brought(tmp_path: Path, seconds: float = 20.0) -> tuple[Workspace, list[str]]:
+def brought(
+    tmp_path: Path, seconds: float = 20.0, events: tuple[str, ...] = ()
+) -> tuple[Workspace, list[str]]:
     said: list[str] = []
-    settings = Settings(home=tmp_path / "home", watchlist=("AAA", "BBB"), probe_seconds=seconds)
+    settings = Settings(
+        home=tmp_path / "home",
+        watchlist=("AAA", "BBB"),
+        probe_seconds=seconds,
+        requests_per_second=1000,
+        event_sources=events,
+    )
     workspace = Workspace(settings=settings)
     _bring_data(workspace, "auto", silent, said.append)
     return workspace, said
@@ -65,8 +85,10 @@ def test_the_sample_is_taken_when_yahoo_refuses(yahoo: YahooStub, tmp_path: Path
     workspace, said = brought(tmp_path)
     assert said == [
         "Prices: the bundled sample, 2013 to 2023 "
-        "(Yahoo did not deliver: Yahoo asks to be left alone for a while)."
+        "(Yahoo did not deliver: Yahoo asks to be left alone for a while).",
+        "Events: 40 notable ones of the sample.",
     ]
+    assert set(workspace.event_outcomes()["source"]) == {"sample"}
     assert workspace.history().is_demonstration
 
 
@@ -82,6 +104,24 @@ def test_a_symbol_that_fails_is_named_and_the_others_stay(yahoo: YahooStub, tmp_
     assert len(said) == 2
     assert said[1].startswith("BBB: gone, ")
     assert workspace.watchlist == ("AAA",)
+
+
+def test_events_that_fail_are_named_and_stop_nothing(
+    yahoo: YahooStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused:
+        name = "wire"
+        remote = True
+
+        def tell(
+            self, instrument: Instrument, asked_at: pd.Timestamp, since: pd.Timestamp | None = None
+        ) -> Told:
+            return Told(instrument.symbol, Outcome.INVALID, detail="no key")
+
+    monkeypatch.setitem(sources.EVENT_SOURCES, "wire", lambda settings: Refused())
+    workspace, said = brought(tmp_path, events=("wire", "sample"))
+    assert said[1:] == ["Events: 0 from wire, sample; wire: invalid, no key."]
+    assert workspace.watchlist == ("AAA", "BBB")
 
 
 def command(*words: str, home: Path) -> subprocess.CompletedProcess[str]:

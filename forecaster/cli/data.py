@@ -1,4 +1,4 @@
-"""Commands about prices: what is followed, fetched, imported, refused; and the state of the workspace."""
+"""Commands about data: what is followed, fetched, imported, refused; and the state of the workspace."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +14,14 @@ from forecaster.cli.common import (
     Home,
     Symbols,
     app,
+    listed,
     mapping,
     open_workspace,
     print_frame,
     print_json,
     records,
 )
-from forecaster.errors import RateLimited, SourceError
+from forecaster.errors import RateLimited, SourceError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,8 @@ Replace = Annotated[
 
 watchlist = typer.Typer(help="Symbols that are kept up to date and forecast.")
 quarantine = typer.Typer(help="Rows that were refused, with the reasons.")
+events = typer.Typer(help="Company events and announced dates.")
+app.add_typer(events, name="events")
 
 
 @app.command()
@@ -47,14 +50,25 @@ def update(
         ),
     ] = None,
     replace: Replace = False,
+    event_sources: Annotated[
+        str | None,
+        typer.Option(
+            "--events",
+            help="yahoo, news, filings, sample; separated by commas; or none (default: by the settings).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch prices and append what is new; safe to repeat, and goes on after a stop."""
+    """Fetch prices and events and append what is new; safe to repeat, and goes on after a stop."""
     from forecaster.progress import for_terminal
+    from forecaster.store import now
 
-    workspace = open_workspace(home)
-    outcomes = workspace.update(symbols, source, for_terminal(), replace)
-    _report_outcomes(outcomes, as_json)
+    workspace, begun = open_workspace(home), now()
+    named = None if event_sources is None else () if event_sources == "none" else listed(event_sources)
+    outcomes = workspace.update(symbols, source, for_terminal(), replace, named)
+    told = workspace.event_outcomes()
+    _report_outcomes(outcomes, as_json, told[told["recorded_at"] >= begun])
 
 
 @app.command("import")
@@ -70,9 +84,15 @@ def import_file(
     replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take prices from a file, whole or not at all."""
+    """Take prices or company events from a file, whole or not at all; its columns tell which it holds."""
     named = mapping(columns)
-    _report_outcomes(open_workspace(home).import_file(file, named, exchange, currency, replace), as_json)
+    outcomes = open_workspace(home).import_file(file, named, exchange, currency, replace)
+    if "change" in outcomes:
+        _report_outcomes(outcomes, as_json)
+    elif as_json:
+        print_json(records(outcomes))
+    else:
+        typer.echo(f"{file.name}: {outcomes['rows'].sum()} new events of {len(outcomes)} symbols.")
 
 
 @watchlist.command("list")
@@ -131,6 +151,32 @@ def quarantine_release(
     typer.echo(f"{released['symbol'].iloc[0]}: released {days}.")
 
 
+@events.command("list")
+def events_list(
+    symbol: Annotated[str | None, typer.Argument(help="Symbol (default: all).", show_default=False)] = None,
+    kind: Annotated[str | None, typer.Option(help="Such as results.", show_default=False)] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the stored events and announced dates; those known last come first."""
+    from forecaster.events import KINDS
+
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"No kind {kind!r}; choose one of {', '.join(KINDS)}")
+    rows = open_workspace(home).events(symbol)
+    rows = rows if kind is None else rows[rows["kind"] == kind]
+    if as_json:
+        print_json(records(rows))
+    elif rows.empty:
+        typer.echo("No events stored.")
+    else:
+        shown = rows[["symbol", "kind", "happened_at", "known_at", "tone", "magnitude", "title", "source"]]
+        moments = {name: shown[name].dt.strftime("%Y-%m-%d %H:%M") for name in ("happened_at", "known_at")}
+        numbers = {name: shown[name].map("{:.2f}".format) for name in ("tone", "magnitude")}
+        part = f"{min(LONG, len(rows))} of {len(rows)}, times in UTC"
+        print_frame(shown.assign(**moments, **numbers).replace("nan", "").head(LONG), f"Events, {part}")
+
+
 @app.command()
 def doctor(home: Home = None, as_json: AsJson = False) -> None:
     """Check the workspace: tables, columns, gaps, quarantine, stale symbols, clock, disk."""
@@ -149,7 +195,22 @@ def doctor(home: Home = None, as_json: AsJson = False) -> None:
         raise typer.Exit(FAILED)
 
 
-def _report_outcomes(outcomes: "pd.DataFrame", as_json: bool) -> None:
+def _print_events(outcomes: "pd.DataFrame") -> None:
+    """Print how each source of events went; one that fails costs no price, and no exit code."""
+    import pandas as pd
+
+    lines = []
+    for source, rows in outcomes.groupby("source"):
+        failed = rows[~rows["outcome"].isin(["ok", "gone"])]
+        first = [f"{row.symbol}: {row.outcome}, {row.detail}" for row in failed.head(1).itertuples()]
+        lines.append((source, len(rows), len(failed), rows["rows"].sum(), *(first or [""])))
+    columns = ["source", "symbols", "failed", "new events", "first failure"]
+    print_frame(pd.DataFrame(lines, columns=columns), "Events")
+
+
+def _report_outcomes(
+    outcomes: "pd.DataFrame", as_json: bool, of_events: "pd.DataFrame | None" = None
+) -> None:
     arrived = outcomes["outcome"] == "ok"
     # A symbol that is known to be gone is not asked for: it is told, and is no failure of this run.
     failed = ~arrived & ~((outcomes["outcome"] == "gone") & (outcomes["change"] == "not asked"))
@@ -160,6 +221,8 @@ def _report_outcomes(outcomes: "pd.DataFrame", as_json: bool) -> None:
     else:
         telling = outcomes[failed | (outcomes["detail"] != "")]
         print_frame(telling, f"Outcomes: {arrived.sum()} of {len(outcomes)} symbols ok; those with a remark")
+    if of_events is not None and len(of_events) and not as_json:
+        _print_events(of_events)
     limited = outcomes["outcome"] == "rate_limited"
     if limited.any():
         raise RateLimited(

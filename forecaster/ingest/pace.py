@@ -3,10 +3,11 @@
 import random
 import time
 from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import pandas as pd
 
-from forecaster.sources import Fetched, Outcome, Source
+from forecaster.sources import Outcome
 
 BURST = 3
 """Requests that may be sent at once after a pause."""
@@ -16,6 +17,29 @@ ATTEMPTS = 3
 
 PATIENCE = 5
 """Symbols in a row that fail before the source counts as down."""
+
+
+class Reply(Protocol):
+    """What a source answered for one symbol."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+
+    @property
+    def detail(self) -> str:
+        """One line for a person."""
+
+
+R = TypeVar("R", bound=Reply)
+R_co = TypeVar("R_co", bound=Reply, covariant=True)
+
+
+class Asked(Protocol[R_co]):
+    """Whoever is asked for symbols."""
+
+    def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> R_co:
+        """Answer for one symbol."""
 
 
 class Pace:
@@ -52,7 +76,7 @@ class Pace:
         """Why nothing more is asked: an outcome and a line for a person; None while the circuit is closed."""
         return self._stopped
 
-    def fetch(self, source: Source, symbol: str, start: pd.Timestamp | None = None) -> Fetched:
+    def fetch(self, source: Asked[R], symbol: str, start: pd.Timestamp | None = None) -> R:
         """Ask a source for a symbol when it is due, and again if it stumbles."""
         for attempt in range(1, ATTEMPTS + 1):
             self._take_turn()
@@ -75,7 +99,7 @@ class Pace:
         # The bucket may stand below zero: what the sleep fills in is counted at the next turn.
         self._tokens -= 1
 
-    def _count(self, fetched: Fetched) -> None:
+    def _count(self, fetched: Reply) -> None:
         if fetched.outcome is Outcome.RATE_LIMITED:
             self._stopped = Outcome.RATE_LIMITED, fetched.detail
         self._failed_in_a_row = self._failed_in_a_row + 1 if fetched.outcome is Outcome.TRANSIENT else 0

@@ -81,7 +81,7 @@ class FilesSource:
         self._currency = currency if currency is not None else ("USD" if zone == "America/New_York" else "")
         self._bars: dict[str, pd.DataFrame] = {}
         dropped = []
-        for file in _files(path):
+        for file in files_at(path):
             frame = _matched(file, dict(columns or {}))
             if drop_faulty:
                 frame, faults = _without_faults(frame, exchange)
@@ -108,7 +108,8 @@ class FilesSource:
         return Instrument(symbol, symbol, currency=self._currency, **self._market)
 
 
-def _files(path: Path) -> list[Path]:
+def files_at(path: Path) -> list[Path]:
+    """List the CSV and Parquet files at a path, a file or a folder."""
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
         if not found:
@@ -123,7 +124,7 @@ def _files(path: Path) -> list[Path]:
 
 def _matched(file: Path, given: Mapping[str, str]) -> pd.DataFrame:
     """Read a file's columns under our names; its cells as they are, its rows by line."""
-    raw = _table(file)
+    raw = read_table(file)
     # Line 1 of a CSV is its header; a Parquet file has rows only.
     first = 2 if file.suffix.lower() == ".csv" else 1
     raw = raw.set_axis(pd.RangeIndex(first, first + len(raw))).dropna(how="all")
@@ -170,7 +171,7 @@ def _by_symbol(file: Path, frame: pd.DataFrame, exchange: str) -> Iterator[tuple
     for name in NUMBERS:
         frame[name] = _numbers(file, name, frame[name])
     for label in frame.index[frame["symbol"].isna()][:1]:
-        raise _fault(file, label, "symbol", "missing; fill it in or remove the row")
+        raise fault(file, label, "symbol", "missing; fill it in or remove the row")
     tidy = {text: _symbol(file, str(text)) for text in frame["symbol"].unique()}
     frame["symbol"] = frame["symbol"].map(tidy)
     for symbol, bars in frame.groupby("symbol", sort=False, observed=True):
@@ -185,7 +186,8 @@ def _symbol(file: Path, text: str) -> str:
         raise FileFormatError(f"{file.name}: {error}") from error
 
 
-def _table(file: Path) -> pd.DataFrame:
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a file as it is, the cells of a CSV as text."""
     try:
         if file.suffix.lower() == ".csv":
             # Blank lines count as lines, and NA is a ticker.
@@ -237,7 +239,7 @@ def _dates(file: Path, column: pd.Series) -> pd.Series:
     dates = as_dates(column)
     for label in column.index[dates.isna()][:1]:
         shown = "missing" if pd.isna(column[label]) else f"{str(column[label])!r} is no date"
-        raise _fault(file, label, "date", f"{shown}; expected YYYY-MM-DD")
+        raise fault(file, label, "date", f"{shown}; expected YYYY-MM-DD")
     return dates
 
 
@@ -255,22 +257,20 @@ def _numbers(file: Path, name: str, column: pd.Series) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     for label in column.index[numbers.isna()][:1]:
         shown = "missing" if column.isna()[label] else f"{str(column[label])!r} is no number"
-        raise _fault(file, label, name, f"{shown}; correct it or remove the row")
+        raise fault(file, label, name, f"{shown}; correct it or remove the row")
     return numbers
 
 
 def _check(file: Path, symbol: str, bars: pd.DataFrame, exchange: str) -> None:
     dates = bars["session"]
     for label in bars.index[dates.duplicated()][:1]:
-        raise _fault(file, label, "date", f"{dates[label].date()} stands twice for {symbol}; keep one row")
+        raise fault(file, label, "date", f"{dates[label].date()} stands twice for {symbol}; keep one row")
     steps = np.diff(dates.to_numpy())
     for at in np.flatnonzero(steps < np.timedelta64(0, "ns"))[:1]:
         label, before = bars.index[at + 1], dates.iloc[at].date()
-        raise _fault(
-            file, label, "date", f"{dates[label].date()} comes after {before}; sort {symbol} by date"
-        )
+        raise fault(file, label, "date", f"{dates[label].date()} comes after {before}; sort {symbol} by date")
     for label in bars.index[positions(exchange, dates.to_numpy()) < 0][:1]:
-        raise _fault(file, label, "date", _why_no_session(dates[label], exchange))
+        raise fault(file, label, "date", _why_no_session(dates[label], exchange))
     faults = problems(bars[list(NUMBERS)])
     for label, reason in faults.iloc[:1].items():
         more = f" (and {len(faults) - 1} more rows)" if len(faults) > 1 else ""
@@ -291,5 +291,6 @@ def _row(file: Path, label: object) -> str:
     return f"{'line' if file.suffix.lower() == '.csv' else 'row'} {label}"
 
 
-def _fault(file: Path, label: object, column: str, reason: str) -> FileFormatError:
+def fault(file: Path, label: object, column: str, reason: str) -> FileFormatError:
+    """Make the error that names a faulty cell."""
     return FileFormatError(f"{file.name}, {_row(file, label)}, column {column}: {reason}")
