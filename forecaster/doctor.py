@@ -163,21 +163,24 @@ def _gaps(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
             f"{symbol}: {len(rows)} sessions missing, first {rows['session'].min():%Y-%m-%d}; "
             f"{asked} of them are still asked for"
         )
-        remedy = (
-            "nothing to do: updates ask for them for a month"
-            if asked
-            else f"ask once more: {ALL_ANEW} {symbol}"
-        )
+        remedy = "nothing to do: updates ask for them for a month"
+        if not asked and str(symbol).startswith(gaps.FACTOR):
+            remedy = "nothing to do: forecasts take the value before for a few days, then none"
+        elif not asked:
+            remedy = f"ask once more: {ALL_ANEW} {symbol}"
         yield Finding("gaps", "warning", what, remedy)
 
 
 def _quarantine(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Nothing waits in quarantine."""
-    for symbol, rows in quarantine.held(workspace.store).groupby("symbol"):
+    spans = workspace.store.spans()
+    for name, rows in quarantine.held(workspace.store).groupby("symbol"):
+        symbol = str(name)
         what = f"{symbol}: {len(rows)} rows in quarantine, first: {rows['reason'].iloc[0]}"
-        look = f"look: python -m forecaster quarantine list {symbol}"
-        factor = symbol not in workspace.store.spans()
-        remedy = f"{look}; {'it is asked for again' if factor else f'if right: quarantine release {symbol}'}"
+        remedy = "look: python -m forecaster quarantine list; it is asked for again"
+        if symbol in spans:
+            look = f"look: python -m forecaster quarantine list {symbol}"
+            remedy = f"{look}; if right: quarantine release {symbol}"
         yield Finding("quarantine", "warning", what, remedy)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from yahoo_stub import MemorySource, StubSymbol, YahooStub, reset_yfinance, sessions
+from yahoo_stub import MemorySource, StubSymbol, YahooStub, add_factors, reset_yfinance, sessions
 
 from forecaster.config import Settings
 from forecaster.history import read_history
@@ -126,19 +126,11 @@ def without(*rows: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 @pytest.fixture
 def yahoo(tmp_path: Path) -> Iterator[YahooStub]:
-    """A share with a dividend and a split, and the two indices of the market."""
+    """A share with a dividend and a split, and the factors of the market."""
     reset_yfinance(tmp_path / "yahoo")
     with YahooStub() as stub:
         stub.add(StubSymbol("AAA", DAYS, {text(DAYS[10]): 0.4}, {text(DAYS[25]): 2.0}))
-        stub.add(StubSymbol("^GSPC", DAYS, meta={"exchangeName": "SNP", "instrumentType": "INDEX"}))
-        stub.add(
-            StubSymbol(
-                "^VIX",
-                sessions("2023-11-01", "2024-03-28", "XCBF"),
-                meta={"exchangeName": "WCB", "instrumentType": "INDEX"},
-                exchange="XCBF",
-            )
-        )
+        add_factors(stub, text(DAYS[0]), text(DAYS[-1]))
         yield stub
     reset_yfinance(tmp_path / "yahoo")
 

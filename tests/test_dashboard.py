@@ -583,10 +583,12 @@ def test_a_market_factor_is_listed_with_its_own_reach(monkeypatch, tmp_path):
     store = Store(tmp_path / "store")
     known = pd.DataFrame({"name": "volatility_index", "symbol": "", "session": bars().index, "value": 15.0})
     store.append("factors", known.assign(known_at=NOON, source="yahoo", fetched_at=NOON))
-    asked = {"symbol": ["^VIX"], "source": "yahoo", "outcome": "ok", "rows": 22, "detail": "", "change": ""}
+    said = {"source": "yahoo", "outcome": "ok", "rows": 22, "detail": "", "change": ""}
+    asked = {"symbol": ["factor:volatility_index"], **said}
     store.append("updates", pd.DataFrame(asked).assign(recorded_at=NOON, started_at=NOON))
     app = data_page(monkeypatch, tmp_path)
     (row,) = tables(app)["freshness"].to_dict("records")
-    assert (row["symbol"], row["name"], str(row["last"].date())) == ("^VIX", "volatility index", "2024-05-31")
+    assert (row["symbol"], row["name"]) == ("factor:volatility_index", "volatility index")
+    assert str(row["last"].date()) == "2024-05-31"
     assert pd.isna(row["behind"])
     assert "No run of an update is on record" in app.info[0].value

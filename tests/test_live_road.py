@@ -10,23 +10,23 @@ import pytest
 from command_line import Run
 from tiingo_stub import TOKEN, StubTicker, TiingoStub
 from tls_proxy import TlsProxy
-from yahoo_stub import Failure, StubSymbol, YahooStub, sessions
+from yahoo_stub import Failure, StubSymbol, YahooStub, add_factors, sessions
 
+from forecaster.ingest import MARKET_FACTORS
 from forecaster.store import Store
 
 FIRST, LAST = "2024-01-02", "2024-06-28"
-FAST = {"FORECASTER_REQUESTS_PER_SECOND": "1000"}
+FACTORS = [f"factor:{name}" for name in MARKET_FACTORS]
+FAST = {"FORECASTER_REQUESTS_PER_SECOND": "1000", "FORECASTER_EVENT_SOURCES": ""}
 
 
 @pytest.fixture
 def yahoo() -> Iterator[YahooStub]:
     days = sessions(FIRST, LAST)
-    index = {"instrumentType": "INDEX"}
     with YahooStub() as stub:
         for symbol in ("AAA", "BBB", "CCC"):
             stub.add(StubSymbol(symbol, days))
-        stub.add(StubSymbol("^GSPC", days, meta={"exchangeName": "SNP", **index}))
-        stub.add(StubSymbol("^VIX", days, meta={"exchangeName": "WCB", **index}))
+        add_factors(stub, FIRST, LAST)
         yield stub
 
 
@@ -56,7 +56,7 @@ def last_run(home: Path) -> dict[str, Any]:
 def test_from_a_first_update_to_a_released_row(run: Run, yahoo: YahooStub, home: Path) -> None:
     first = outcomes(run, home, "AAA", "BBB", "--source", "yahoo")
     assert {symbol: row["outcome"] for symbol, row in first.items()} == dict.fromkeys(
-        ["AAA", "BBB", "^GSPC", "^VIX"], "ok"
+        ["AAA", "BBB", *FACTORS], "ok"
     )
     assert first["AAA"]["rows"] == len(sessions(FIRST, LAST))
     share = yahoo.symbols["AAA"]
@@ -92,7 +92,7 @@ def test_every_outcome_and_its_exit_code(run: Run, yahoo: YahooStub, home: Path)
     yahoo.add(StubSymbol("OPT", sessions(FIRST, LAST), meta={"instrumentType": "OPTION"}))
     report = outcomes(run, home, "AAA", "BBB", "GONE", "OPT", "--source", "yahoo", code=3)
     assert {symbol: row["outcome"] for symbol, row in report.items()} == {
-        "AAA": "ok", "BBB": "invalid", "GONE": "gone", "OPT": "invalid", "^GSPC": "ok", "^VIX": "ok",
+        "AAA": "ok", "BBB": "invalid", "GONE": "gone", "OPT": "invalid", **dict.fromkeys(FACTORS, "ok"),
     }  # fmt: skip
     assert "'OPTION' is not supported" in report["OPT"]["detail"]
     shown = run("update", "AAA", "GONE", "--home", home, code=3).stdout
@@ -117,7 +117,7 @@ def test_a_rate_limit_stops_the_run_and_the_next_goes_on(run: Run, yahoo: YahooS
     yahoo.requests.clear()
     report = outcomes(run, home, *words)
     assert {row["outcome"] for row in report.values()} == {"ok"}
-    assert [symbol for symbol in yahoo.charts() if not symbol.startswith("^")] == ["BBB", "CCC"]
+    assert [symbol for symbol in yahoo.charts() if symbol not in MARKET_FACTORS.values()] == ["BBB", "CCC"]
     assert report["AAA"]["change"] == "not asked"
     assert last_run(home)["status"] == "done"
 

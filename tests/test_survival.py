@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from yahoo_stub import Failure, LoopbackSession, StubSymbol, YahooStub, sessions
+from yahoo_stub import Failure, LoopbackSession, StubSymbol, YahooStub, add_factors, sessions
 
 from forecaster import ingest
 from forecaster.config import Settings
@@ -124,10 +124,7 @@ def yahoo() -> Iterator[YahooStub]:
     with YahooStub() as stub:
         for symbol in SYMBOLS[:6]:
             share(stub, symbol)
-        for symbol, exchange, code in (("^GSPC", "XNYS", "SNP"), ("^VIX", "XCBF", "WCB")):
-            about = {"instrumentType": "INDEX", "exchangeName": code}
-            days = sessions("2023-01-03", "2024-11-29", exchange)
-            stub.add(StubSymbol(symbol, days, meta=about, exchange=exchange))
+        add_factors(stub, "2023-01-03", "2024-11-29")
         yield stub
 
 
@@ -173,9 +170,9 @@ def assert_whole(store: Store, yahoo: YahooStub, since: pd.Timestamp, before: St
         held = prices.loc[prices["symbol"] == symbol, "session"]
         assert list(held) == list(yahoo.symbols[symbol].sessions), symbol
     for symbol in reported.difference(SYMBOLS):
-        name = {symbol: name for name, symbol in ingest.MARKET_FACTORS.items()}[symbol]
+        name = symbol.removeprefix("factor:")
         values = store.rows("factors", where={"name": [name]})
-        assert set(values["session"]) == set(yahoo.symbols[symbol].sessions), symbol
+        assert set(values["session"]) == set(yahoo.symbols[ingest.MARKET_FACTORS[name]].sessions), symbol
     stored = {(row.symbol, row.session, row.kind) for row in store.rows("actions").itertuples()}
     for symbol in reported.intersection(SYMBOLS):
         stock = yahoo.symbols[symbol]

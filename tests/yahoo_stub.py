@@ -28,6 +28,7 @@ import pandas as pd
 from curl_cffi import requests
 from exchange_calendars import ExchangeCalendar, get_calendar
 
+from forecaster.ingest import MARKET_FACTORS
 from forecaster.instruments import Instrument
 from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
 
@@ -337,6 +338,26 @@ class YahooStub:
     def charts(self) -> list[str]:
         """Symbols of the chart requests so far."""
         return [path.rpartition("/")[2] for path in self.requests if "/v8/finance/chart/" in path]
+
+
+def add_factors(stub: YahooStub, first: str, last: str) -> None:
+    """Serve every factor of the market: indices, funds, and yields of a few per cent."""
+    codes = {"^GSPC": "SNP", "^VIX": "WCB", "^TNX": "CGI", "^IRX": "CGI"}
+    for symbol in MARKET_FACTORS.values():
+        code = codes.get(symbol, "PCX")
+        about = {"exchangeName": code, "instrumentType": "INDEX" if symbol in codes else "ETF"}
+        exchange = "XCBF" if code == "WCB" else "XNYS"
+        edit = _in_per_cent if code == "CGI" else None
+        stub.add(
+            StubSymbol(symbol, sessions(first, last, exchange), meta=about, edit=edit, exchange=exchange)
+        )
+
+
+def _in_per_cent(result: dict[str, Any]) -> None:
+    """Turn a price of a hundred into a yield of two per cent."""
+    for part in (result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]):
+        for name in set(part) - {"volume"}:
+            part[name] = [None if value is None else value / 50 for value in part[name]]
 
 
 class LoopbackSession(requests.Session):

@@ -64,14 +64,16 @@ def benchmark(
     prices: Annotated[Path, typer.Option("--prices", help="CSV or Parquet: date, symbol, OHLC, volume.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for scores, forecasts and report.")],
     market: Annotated[
-        Path | None, typer.Option("--market", help="Market returns or levels by date.", show_default=False)
+        Path | None,
+        typer.Option("--market", help="Market and sectors, returns or levels by date.", show_default=False),
     ] = None,
     macro: Annotated[
         Path | None,
-        typer.Option("--macro", help="Macro series by date, such as VIX_CLOSE.", show_default=False),
+        typer.Option("--macro", help="Series by date: VIX_CLOSE, DGS10, DGS2.", show_default=False),
     ] = None,
     events: Annotated[
-        Path | None, typer.Option("--events", help="Company events.", show_default=False)
+        list[Path] | None,
+        typer.Option("--events", help="Company events; give it again for more files.", show_default=False),
     ] = None,
     test_start: TestStart = None,
     test_end: TestEnd = None,
@@ -90,7 +92,7 @@ def benchmark(
     """Evaluate models walk-forward on a price file; a stopped run goes on with the same command."""
     from forecaster.benchmark.inputs import read_inputs
 
-    inputs = read_inputs(prices, market, macro, events, exchange, mapping(columns))
+    inputs = read_inputs(prices, market, macro, events or (), exchange, mapping(columns))
     plan = _plan(test_start, test_end, refit, rolling)
     _evaluate(inputs, plan, models, seeds, out, ablation, all_steps, quick, jobs, as_json)
 

@@ -33,10 +33,16 @@ def leakcheck(
         typer.Option(help="CSV or Parquet file to check on: date, symbol, OHLC, volume.", show_default=False),
     ] = None,
     market: Annotated[
-        Path | None, typer.Option(help="Beside --prices: the market by date.", show_default=False)
+        Path | None, typer.Option(help="Beside --prices: market and sectors by date.", show_default=False)
     ] = None,
     macro: Annotated[
         Path | None, typer.Option(help="Beside --prices: series by date, VIX_CLOSE.", show_default=False)
+    ] = None,
+    events: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--events", help="Beside --prices: company events; again for more files.", show_default=False
+        ),
     ] = None,
     exchange: Annotated[str, typer.Option(help="Whose sessions the dates of --prices are.")] = "XNYS",
     columns: Columns = None,
@@ -72,7 +78,7 @@ def leakcheck(
     else:
         from forecaster.benchmark.inputs import read_inputs
 
-        history = read_inputs(prices, market, macro, None, exchange, mapping(columns)).history
+        history = read_inputs(prices, market, macro, events or (), exchange, mapping(columns)).history
         origin = str(prices)
     report = check(history, subject, names, cutoffs, progress=for_terminal())
     if as_json:

@@ -9,7 +9,7 @@ import streamlit as st
 from forecaster import ledger
 from forecaster.config import Settings
 from forecaster.history import History, read_history
-from forecaster.ingest import MARKET_FACTORS, gaps, quarantine, runs
+from forecaster.ingest import gaps, quarantine, runs
 from forecaster.sessions import all_sessions, last_complete
 from forecaster.store import Span, Store
 
@@ -142,7 +142,7 @@ def _freshness(folder: str, versions: tuple[int, ...]) -> pd.DataFrame:
     table["source"] = table["source"].fillna(table.pop("asked_of"))
     # A market factor is asked for like a symbol, but its values lie in a table of their own.
     values = here.rows("factors").groupby("name")["session"].agg(first="min", last="max").reset_index()
-    values.index = pd.Index(values["name"].map(MARKET_FACTORS))
+    values.index = pd.Index(gaps.FACTOR + values["name"])
     values["name"] = values["name"].str.replace("_", " ")
     return table.fillna(values).rename_axis("symbol")
 

@@ -75,7 +75,12 @@ class Panel:
     calendar: np.ndarray
 
 
-def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Sequence[str] = ()) -> Panel:
+def assemble(
+    history: History,
+    groups: Sequence[Group] = GROUPS,
+    universe: Sequence[str] = (),
+    shock: exogenous.Shock | None = None,
+) -> Panel:
     """Compute the inputs of every row of a history.
 
     Parameters
@@ -85,11 +90,15 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
         out as well.
     universe : sequence of str
         Symbols over which cross-section means are taken, each leaving itself out; empty: all.
+    shock : Shock, optional
+        A made-up move of the market at one cutoff.
 
     Raises
     ------
     TooLittleHistory
         If no symbol of the universe is among the history's.
+    UsageError
+        If a shock has nothing to move.
     """
     frames = {str(symbol): rows for symbol, rows in history.traded.groupby("symbol", sort=True)}
     bars = {symbol: Bars.of(rows, history.instruments[symbol].exchange) for symbol, rows in frames.items()}
@@ -98,7 +107,7 @@ def assemble(history: History, groups: Sequence[Group] = GROUPS, universe: Seque
         raise TooLittleHistory(
             f"None of the universe ({', '.join(universe)}) has any session in this history"
         )
-    around = exogenous.surroundings(list(members.values()), history.factors)
+    around = exogenous.surroundings(list(members.values()), history.factors, shock)
     told = _told(history, bars) if "exogenous" in groups else {}
     names = tuple(f"{group}.{name}" for group in groups for name in NAMES[group])
     values = np.empty((len(history.traded), len(names)), dtype=np.float32)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,14 @@ import pandas as pd
 from forecaster.errors import SourceError
 from forecaster.ingest import gaps, quarantine, runs
 from forecaster.ingest.checks import NUMBERS
+from forecaster.ingest.factors import MARKET_FACTORS as MARKET_FACTORS
+from forecaster.ingest.factors import update_factors as update_factors
 from forecaster.ingest.overlap import SAME_WITHIN, Change
 from forecaster.ingest.pace import Pace
 from forecaster.ingest.sift import NOTHING, Held, Sifted, sift
 from forecaster.instruments import Instrument, described
 from forecaster.progress import Advance, Progress, silent
-from forecaster.sessions import all_sessions, closes, last_complete
+from forecaster.sessions import all_sessions, last_complete
 from forecaster.sources import Fetched, Outcome, Source
 from forecaster.store import Span, Store, now
 from forecaster.tables import table
@@ -34,9 +36,6 @@ LONGEST_WAIT = 60.0
 
 GONE_AFTER_DAYS = 3
 """Days running on which a source must say that a symbol is gone before it is believed."""
-
-MARKET_FACTORS = {"market_index": "^GSPC", "volatility_index": "^VIX"}
-"""Market-wide factor -> the symbol whose closes it is."""
 
 Clock = Callable[[], pd.Timestamp]
 
@@ -130,49 +129,6 @@ def update(
     report = pd.concat(reports, ignore_index=True).set_index("symbol").loc[wanted].reset_index()
     run.close(store, report, status, detail, clock())
     return report
-
-
-def update_factors(
-    store: Store, source: Source, clock: Clock = now, delay_minutes: int = 30, pace: Pace | None = None
-) -> pd.DataFrame:
-    """Fetch the market-wide factors; each value is known at its own market's close.
-
-    Returns
-    -------
-    DataFrame
-        As `update`, one row per factor; after a rate limit there is none.
-    """
-    pace, started_at = pace or Pace(), clock()
-    report = [_not_asked(source.name, {})]
-    stored = store.rows("factors")
-    for name, symbol in MARKET_FACTORS.items():
-        if pace.stopped:
-            break
-        last = stored.loc[stored["name"] == name, "session"].max()
-        # Calendar days: which calendar rules the factor is only known from the reply.
-        start = None if pd.isna(last) else last - pd.Timedelta(days=2 * OVERLAP)
-        asked_at = clock()
-        # Levels are compared when they are stored; what an index lacks is not a gap of a share.
-        sifted = sift(pace.fetch(source, symbol, start), NOTHING, start, asked_at, delay_minutes)
-        sifted = replace(sifted, change=None, missing=sifted.missing[:0])
-        rows, moment = 0, clock()
-        _set_aside(store, source.name, [sifted], moment)
-        if len(sifted.prices):
-            known = closes(sifted.instruments["exchange"].iloc[0], sifted.prices["session"].to_numpy())
-            values = pd.DataFrame(
-                {
-                    "name": name,
-                    "symbol": "",
-                    "session": sifted.prices["session"],
-                    "value": sifted.prices["close"],
-                    "known_at": pd.DatetimeIndex(known).tz_localize("UTC"),
-                    "source": source.name,
-                    "fetched_at": moment,
-                }
-            )
-            rows = store.append("factors", _changed(store, "factors", {"name": [name]}, values, ["value"]))
-        report.append(_account(store, source.name, [sifted], {symbol: rows}, started_at, moment))
-    return pd.concat(report, ignore_index=True)
 
 
 def _plan(

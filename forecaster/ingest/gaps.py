@@ -7,6 +7,9 @@ from forecaster.store import Store
 ASKED_FOR = pd.Timedelta(days=30)
 """How long after it was noticed a missing session is asked for again."""
 
+FACTOR = "factor:"
+"""Stands before a factor's name where symbols are listed: somebody may follow ^VIX as a symbol, too."""
+
 
 def note(store: Store, missing: dict[str, pd.Index], moment: pd.Timestamp) -> int:
     """Write down missing sessions that have not been noticed before; return how many."""
@@ -26,11 +29,12 @@ def standing(store: Store) -> pd.DataFrame:
     noticed = store.current("gaps")
     if noticed.empty:
         return noticed
-    held = store.rows(
-        "prices", where={"symbol": noticed["symbol"].unique(), "session": noticed["session"].dt.date.unique()}
-    )
-    stored = pd.MultiIndex.from_frame(held[["symbol", "session"]])
-    keys = pd.MultiIndex.from_frame(noticed[["symbol", "session"]])
+    key, days = ["symbol", "session"], noticed["session"].dt.date.unique()
+    prices = store.rows("prices", where={"symbol": noticed["symbol"].unique(), "session": days})
+    factors = store.rows("factors", where={"session": days})
+    factors = factors.assign(symbol=FACTOR + factors["name"])
+    stored = pd.MultiIndex.from_frame(pd.concat([prices[key], factors[key]]))
+    keys = pd.MultiIndex.from_frame(noticed[key])
     return noticed[~keys.isin(stored)].reset_index(drop=True)
 
 
