@@ -1,10 +1,9 @@
-"""The README's second and third tables: every model on a panel of large companies, eleven yearly refits.
+"""The README's second table: every model on a panel of large companies, eleven yearly refits.
 
-Run ``python benchmarks/panel.py prices.parquet OUT``; the file is one that ``benchmark`` reads, from
-2010 on, such as ``python benchmarks/pull.py prices.parquet`` brings. It takes some forty minutes on
-two cores, goes on in OUT if it was stopped, writes ``benchmarks/results/panel.json`` and puts the
-table into the README. With ``--events FILE`` (and ``--market``, ``--macro``), as ``benchmark`` takes them,
-it is ``panel_events.json`` and the third table.
+Run ``python benchmarks/panel.py prices.parquet OUT [--market FILE] [--macro FILE] [--events FILE ...]``,
+files as ``benchmark`` reads them, from 2010 on; ``python benchmarks/pull.py prices.parquet`` brings
+prices. It takes some forty minutes on two cores, goes on in OUT if it was stopped, writes
+``benchmarks/results/panel.json`` and puts the table into the README.
 """
 
 import argparse
@@ -30,10 +29,10 @@ def main() -> None:
     words.add_argument("--events", type=Path, action="append", default=[])
     given = words.parse_args()
     plan = fc.Plan(pd.Timestamp("2015-01-01"), pd.Timestamp("2025-12-31"), "12m")
-    recipe, progress = fc.Recipe(seeds=3), for_terminal()
+    recipe, progress = fc.Recipe(seeds=2), for_terminal()
     inputs = read_inputs(given.prices, given.market, given.macro, given.events)
     run = benchmark(inputs, plan, MODELS, given.out, recipe, ablation=True, progress=progress, jobs=2)
-    keep("panel_events" if given.events else "panel", run)
+    keep("panel", run)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ CHECKS = pa.DataFrameSchema(
         "source": pa.Column(str),
     },
     checks=pa.Check(
-        lambda rows: rows["kind"].isin(SCHEDULED) | (rows["known_at"] >= rows["happened_at"]),
+        lambda rows: rows["kind"].isin(SCHEDULED) | ~(rows["known_at"] < rows["happened_at"]),
         error="known before it happened",
     ),
 )
@@ -99,7 +99,14 @@ def checked(rows: pd.DataFrame, origin: str) -> pd.DataFrame:
     """
     if rows.empty:
         return no_events()
-    typed = rows[list(COLUMNS)].astype(no_events().dtypes.to_dict()).reset_index(drop=True)
+    typed = no_events().reindex(range(len(rows)))
+    for name, kind in no_events().dtypes.items():
+        if name not in rows:
+            raise DataError(f"{origin}: column {name} is missing; expected {', '.join(COLUMNS)}")
+        try:
+            typed[name] = rows[name].astype(kind).reset_index(drop=True)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{origin}, column {name}: expected {kind} ({error})") from error
     try:
         CHECKS.validate(typed, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -107,7 +114,7 @@ def checked(rows: pd.DataFrame, origin: str) -> pd.DataFrame:
         place = "" if pd.isna(first["index"]) else f", row {int(first['index']) + 1}"
         column = "" if first["schema_context"] == "DataFrameSchema" else f", column {first['column']}"
         reason = "missing" if str(first["check"]) == "not_nullable" else first["check"]
-        raise DataError(f"{origin}{place}{column}: {reason} (got {first['failure_case']!r})") from error
+        raise DataError(f"{origin}{place}{column}: {reason} (got {first['failure_case']})") from error
     return typed
 
 
@@ -171,7 +178,7 @@ def with_backfill(events: pd.DataFrame, instruments: Mapping[str, Instrument]) -
         exchange = instruments[str(symbol)].exchange
         results = distinct_results(rows, exchange)
         results = results[results["known_at"].diff() >= REGULAR_AFTER]
-        known_at = opens(exchange, all_sessions(exchange)[results["position"] - KNOWN_AHEAD])
+        known_at = opens(exchange, all_sessions(exchange)[np.maximum(results["position"] - KNOWN_AHEAD, 0)])
         announced = results[list(COLUMNS)].assign(
             kind="results_scheduled",
             known_at=pd.DatetimeIndex(known_at, tz="UTC"),

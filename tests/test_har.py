@@ -10,6 +10,7 @@ from scipy import optimize, stats
 
 from forecaster.config import GROUPS, Group
 from forecaster.errors import TooLittleHistory
+from forecaster.evaluation.perturbation import with_events
 from forecaster.features import Panel, assemble
 from forecaster.features.exogenous import NAMES
 from forecaster.history import History
@@ -36,7 +37,8 @@ def fitted(name: str, windows: Windows) -> Har | Boosting:
 
 @pytest.fixture(scope="module")
 def windows(history: History) -> Windows:
-    return windows_of(assemble(history))
+    """With made-up events of results and their announced dates; nothing is known of other kinds."""
+    return windows_of(assemble(with_events(history, ["results", "results_scheduled"])))
 
 
 def training(windows: Windows, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +81,9 @@ def test_widths_equal_an_explicit_likelihood(windows: Windows, name: str) -> Non
 
     def design(ends: np.ndarray, step: int) -> np.ndarray:
         scaled = np.clip((inputs[ends] - mean) / deviation, -5, 5)
-        ahead = windows.ahead(ends)[:, :step].mean(axis=1) if name == "harx" else np.zeros((len(ends), 0))
-        return np.hstack([np.ones((len(ends), 1)), scaled, ahead])
+        known, learned = (windows.ahead(rows)[:, :step].mean(axis=1) for rows in (ends, everything))
+        ahead = known / np.maximum(learned.std(axis=0), 0.05 / np.sqrt(step))
+        return np.hstack([np.ones((len(ends), 1)), scaled, *([ahead] if name == "harx" else [])])
 
     forecast = fitted(name, windows).forecast(windows, later)
     assert (forecast.mean == 0.0).all()

@@ -16,19 +16,30 @@ from hypothesis import strategies as st
 from forecaster.cli.leaks import _function
 from forecaster.config import GROUPS, Recipe
 from forecaster.errors import TooLittleHistory, UsageError
+from forecaster.evaluation import subjects
 from forecaster.evaluation import walk as evaluation_walk
 from forecaster.evaluation.backtest import backtest
 from forecaster.evaluation.folds import Fold
 from forecaster.evaluation.invariance import Leak
 from forecaster.evaluation.kept import Kept, Part
 from forecaster.evaluation.leakage import leakcheck
-from forecaster.evaluation.perturbation import cut, perturb, telling_moments, thin, with_factors
-from forecaster.features import exogenous, trend
+from forecaster.evaluation.perturbation import (
+    bars_known_at,
+    cut,
+    perturb,
+    telling_moments,
+    thin,
+    with_events,
+    with_factors,
+)
+from forecaster.events import KINDS as EVENT_KINDS
+from forecaster.events import RELEASED, SCHEDULED, moved_session
+from forecaster.features import company, exogenous, trend
 from forecaster.history import History, history_of
 from forecaster.instruments import Instrument
 from forecaster.models import CLASSICAL, KINDS, NETWORKS
 from forecaster.models.distribution import StudentT
-from forecaster.sessions import next_sessions
+from forecaster.sessions import first_closing_after, next_sessions
 from forecaster.windows import Windows
 
 SMALL = Recipe(lookback=8, horizon=4, cells=("gru",))
@@ -238,6 +249,112 @@ def test_a_single_late_factor_is_found(two: History) -> None:
     assert leakcheck(late, as_known, cutoffs=4).clean
 
 
+def places(history: History, rows: pd.DataFrame, column: str, side: str = "right") -> np.ndarray:
+    """Row of the table, of the symbol that each event is about, that it counts from."""
+    found = []
+    for symbol, moment in zip(rows["symbol"], rows[column].dt.tz_convert(None), strict=True):
+        own = np.flatnonzero(history.traded["symbol"] == symbol)
+        closed = bars_known_at(history)[own]
+        at = np.searchsorted(closed, moment.to_datetime64(), side=side)
+        found.append(own[at] if at < len(own) else -1)
+    return np.array(found, dtype=int)
+
+
+def summed(history: History, rows: pd.DataFrame, at: np.ndarray, values: pd.Series) -> pd.DataFrame:
+    """Add values up at the rows that they count from."""
+    inside = at >= 0
+    sums = np.bincount(at[inside], values.fillna(0.0).to_numpy()[inside], minlength=len(history.traded))
+    return table(history, close=history.traded["close"], leaky=sums)
+
+
+def tone_as_known(history: History) -> pd.DataFrame:
+    rows = history.events[history.events["kind"] == "results"]
+    return summed(history, rows, places(history, rows, "known_at"), rows["tone"])
+
+
+def tone_as_it_happened(history: History) -> pd.DataFrame:
+    rows = history.events[history.events["kind"] == "results"]
+    return summed(history, rows, places(history, rows, "happened_at"), rows["tone"])
+
+
+def tone_known_at_the_very_close(history: History) -> pd.DataFrame:
+    rows = history.events[history.events["kind"] == "results"]
+    return summed(history, rows, places(history, rows, "known_at", "left"), rows["tone"])
+
+
+def tone_one_session_early(history: History) -> pd.DataFrame:
+    tone = tone_as_known(history)
+    return tone.assign(leaky=by_symbol(tone["leaky"], history, lambda x: x.shift(-1)))
+
+
+def plan_whenever_it_was_told(history: History) -> pd.DataFrame:
+    """Results due next session by any plan that was ever told."""
+    rows = history.events[history.events["kind"] == "results_scheduled"]
+    due = summed(history, rows, places(history, rows, "happened_at"), rows["magnitude"])
+    return due.assign(leaky=by_symbol(due["leaky"], history, lambda x: x.shift(-1)))
+
+
+def plans_superseded_from_the_start(history: History) -> pd.DataFrame:
+    """Plans count from when they are told, but all that a later one replaces never did."""
+    rows = history.events[history.events["kind"] == "results_scheduled"]
+    newest = rows.groupby("symbol")["known_at"].transform("max") == rows["known_at"]
+    last = rows[newest]
+    return summed(history, last, places(history, last, "known_at"), last["magnitude"])
+
+
+def estimate_from_results_to_come(history: History) -> pd.DataFrame:
+    """How often results come, from all that ever came."""
+    rows = history.events[history.events["kind"] == "results"]
+    apart = rows.groupby("symbol")["known_at"].agg(lambda x: x.diff().dt.days.mean())
+    return table(history, close=history.traded["close"], leaky=history.traded["symbol"].map(apart))
+
+
+LEAKS_OF_EVENTS = (
+    tone_as_it_happened,
+    tone_known_at_the_very_close,
+    tone_one_session_early,
+    plan_whenever_it_was_told,
+    plans_superseded_from_the_start,
+    estimate_from_results_to_come,
+)
+
+
+@pytest.fixture(scope="module")
+def eventful(two: History) -> History:
+    return with_events(two, list(EVENT_KINDS))
+
+
+@pytest.mark.parametrize("function", LEAKS_OF_EVENTS, ids=lambda one: one.__name__)
+def test_an_event_used_before_it_is_known_is_named(eventful: History, function: Feature) -> None:
+    leak = only_leak(eventful, function)
+    assert (leak.feature, leak.also) == ("leaky", ())
+    assert "events whose known_at lies before it" in leak.message
+
+
+def test_an_event_used_before_it_is_known_is_named_though_none_is_held(two: History) -> None:
+    """At the first cutoff already: events known at its close, and a second later, are invented."""
+    for function in (tone_known_at_the_very_close, plan_whenever_it_was_told):
+        leak = only_leak(two, function)
+        assert (leak.feature, leak.symbol, leak.session) == ("leaky", "AAA", days(two)[0])
+
+
+def test_an_event_used_once_it_is_known_is_no_leak(two: History, eventful: History) -> None:
+    for history in (two, eventful):
+        report = leakcheck(history, tone_as_known)
+        assert [leak.message for leak in report.leaks] == []
+        assert report.checks[0].still == ()
+
+
+def test_a_function_may_write_into_the_events(eventful: History) -> None:
+    def writing(history: History) -> pd.DataFrame:
+        history.events["tone"] = 2 * history.events["tone"]
+        return tone_as_known(history)
+
+    before = eventful.fingerprint
+    assert leakcheck(eventful, writing, cutoffs=3).clean
+    assert replace(eventful).fingerprint == before
+
+
 def test_a_row_that_needs_the_future_is_a_leak(two: History) -> None:
     def with_an_outcome(history: History) -> pd.DataFrame:
         rows = table(
@@ -440,8 +557,8 @@ def long() -> History:
     return market({"AAA": "XNYS", "BBB": "XNYS"}, sessions=240)
 
 
-def recipe_leaks(history: History) -> dict[str, Leak]:
-    return {leak.what: leak for leak in leakcheck(history, SMALL, models=(), cutoffs=4).leaks}
+def recipe_leaks(history: History, cutoffs: int = 4) -> dict[str, Leak]:
+    return {leak.what: leak for leak in leakcheck(history, SMALL, models=(), cutoffs=cutoffs).leaks}
 
 
 def test_a_centred_mean_among_the_inputs_is_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,10 +596,75 @@ def test_a_factor_read_at_its_session_is_named(long: History, monkeypatch: pytes
 
     assert len(long.factors) == 0
     monkeypatch.setattr(exogenous, "_factor", early)
-    found = recipe_leaks(long)
-    assert list(found) == ["inputs with factors"]
-    assert found["inputs with factors"].feature.startswith("exogenous.")
-    assert found["inputs with factors"].symbol == "AAA"
+    found = recipe_leaks(long, cutoffs=1)
+    assert list(found) == ["inputs with factors and events", "windows with factors and events"]
+    for leak in found.values():
+        assert leak.feature.startswith("exogenous.")
+        assert leak.symbol == "AAA"
+
+
+def early_known_at(rows: pd.DataFrame, exchange: str, column: str = "happened_at") -> np.ndarray:
+    """Count an event from a session that closes at its very moment."""
+    moments = rows[column].dt.tz_convert(None).to_numpy(dtype="datetime64[ns]")
+    return first_closing_after(exchange, moments - np.timedelta64(1, "ns"))
+
+
+def as_they_happened(rows: pd.DataFrame, exchange: str, column: str = "happened_at") -> np.ndarray:
+    return moved_session(rows, exchange, "happened_at")
+
+
+@pytest.mark.parametrize("counted", [early_known_at, as_they_happened])
+def test_events_among_the_inputs_before_they_are_known_are_named(
+    long: History, monkeypatch: pytest.MonkeyPatch, counted: Any
+) -> None:
+    """Though the history holds no event at all."""
+    assert len(long.events) == 0
+    monkeypatch.setattr(company, "moved_session", counted)
+    found = recipe_leaks(long, cutoffs=1)
+    assert set(found) >= {"inputs", "windows", "inputs with factors and events"}
+    for leak in found.values():
+        kinds = {name.removeprefix("exogenous.").split("_")[0] for name in (leak.feature, *leak.also)}
+        assert kinds >= {"leadership", "policy", "restructuring", "profit"}
+
+
+def test_a_plan_used_before_it_is_told_is_named_with_its_step(
+    long: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = company._plans
+
+    def timeless(events: pd.DataFrame, exchange: str, kind: str) -> pd.DataFrame:
+        return true(events, exchange, kind).assign(since=0)
+
+    monkeypatch.setattr(company, "_plans", timeless)
+    found = recipe_leaks(long, cutoffs=1)
+    assert "results_due, any step" in found["inputs"].also
+    leak = found["windows"]
+    assert leak.feature.startswith(("results_due (offset ", "exogenous.results_"))
+    assert {"results_due", "dividend_due"} <= {leak.feature.split(" (")[0], *leak.also}
+
+
+def test_a_plan_replaced_before_the_new_one_is_told_is_named(
+    long: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = company._plans
+
+    def retroactive(events: pd.DataFrame, exchange: str, kind: str) -> pd.DataFrame:
+        plans = true(events, exchange, kind)
+        return plans[plans["until"] == plans["until"].max()]
+
+    monkeypatch.setattr(company, "_plans", retroactive)
+    assert "results_due, any step" in recipe_leaks(long, cutoffs=1)["inputs with factors and events"].also
+
+
+def test_a_date_that_moves_by_a_step_shows_though_the_total_stays(long: History) -> None:
+    told = with_events(long, ["results_scheduled"])
+    column = "results_due, any step"
+    cells = []
+    for days in (0, 1):
+        plans = told.events.assign(happened_at=told.events["happened_at"] + pd.Timedelta(days=days))
+        windows = subjects.windows_of(SMALL, replace(told, events=plans))
+        cells.append(subjects.input_cells(windows, np.datetime64("2020-06-01"))[column])
+    assert (cells[0] != cells[1]).mean() > 0.1
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
@@ -665,8 +847,79 @@ def test_another_future_leaves_the_past_alone(two: History) -> None:
     assert len(ended.factors) == known.sum()
 
 
+def test_events_that_were_not_known_are_others(two: History) -> None:
+    moment = pd.Timestamp("2020-04-01T20:00", tz="UTC")
+    told = with_events(two, list(EVENT_KINDS))
+    planted = told.events.assign(
+        known_at=told.events["known_at"].where(told.events.index != 40, moment)
+    ).sort_values(["symbol", "known_at"], ignore_index=True)
+    told = replace(told, events=planted)
+    known = told.events["known_at"] < moment
+    assert 0 < known.sum() < len(known)
+    assert (told.events["known_at"] == moment).any(), "known at the very close, so to come"
+    numbers = ["tone", "magnitude"]
+    for rewrite in (perturb, thin):
+        other = rewrite(told, moment.tz_localize(None).to_datetime64()).events
+        assert other.dtypes.equals(told.events.dtypes)
+        before = other["known_at"] < moment
+        pd.testing.assert_frame_equal(
+            other[before].reset_index(drop=True), told.events[known].reset_index(drop=True)
+        )
+        pd.testing.assert_frame_equal(
+            other, other.sort_values(["symbol", "known_at"], kind="stable", ignore_index=True)
+        )
+        later = other[~before]
+        both = later.merge(told.events, on=["symbol", "kind", "known_at", "happened_at", *numbers])
+        assert both.empty
+        for seconds in (0, 1):
+            soon = later[later["known_at"] == moment + pd.Timedelta(seconds=seconds)]
+            assert set(zip(soon["symbol"], soon["kind"], strict=True)) >= {
+                (symbol, kind) for symbol in two.symbols for kind in EVENT_KINDS
+            }
+        planned = later[later["kind"].isin(SCHEDULED)]
+        ahead = (planned["happened_at"] - planned["known_at"]).dt.days
+        assert (ahead >= 0).all()
+        assert (ahead <= 5).any()
+        released = later[later["kind"].isin(RELEASED)]
+        assert (released["happened_at"] < moment).any(), "happened before, but not known"
+        assert (released["happened_at"] <= released["known_at"]).all()
+    assert len(thin(told, moment.tz_localize(None).to_datetime64()).events) < len(
+        perturb(told, moment.tz_localize(None).to_datetime64()).events
+    )
+    ended = cut(told, moment.tz_localize(None).to_datetime64())
+    pd.testing.assert_frame_equal(ended.events, told.events[known].reset_index(drop=True))
+
+
+def test_made_up_events_lie_around_closes_of_every_sort() -> None:
+    history = market({"AAA": "XNYS", "BBB": "XLON"}, sessions=500)
+    told = with_events(history, list(EVENT_KINDS))
+    assert set(zip(told.events["symbol"], told.events["kind"], strict=True)) == {
+        (symbol, kind) for symbol in history.symbols for kind in EVENT_KINDS
+    }
+    own = told.events[told.events["symbol"] == "AAA"]
+    closed = pd.DatetimeIndex(bars_known_at(history.only(["AAA"])), tz="UTC")
+    for seconds in (-1, 0, 1):
+        assert (own["known_at"] - pd.Timedelta(seconds=seconds)).isin(closed).sum() > 10
+    local = own["known_at"].dt.tz_convert(ZONES["XNYS"])
+    assert (local.dt.dayofweek >= 5).any(), "a weekend"
+    assert local.dt.strftime("%H:%M").isin(["12:59", "13:00"]).any(), "an early close"
+    days = pd.DatetimeIndex(local.dt.date.astype(str))
+    changed = pd.DatetimeIndex(["2020-03-09", "2020-11-02", "2021-03-15", "2021-11-08"])
+    assert days.isin(changed).any(), "the first session after the clock has changed"
+    pd.testing.assert_frame_equal(told.events, with_events(history, list(EVENT_KINDS)).events)
+    more = with_events(told, ["policy"], seed=1)
+    assert len(more.events) > len(told.events)
+
+
 def test_cutoffs_are_chosen_where_leaks_hide(two: History) -> None:
     session = days(two)
+    events = with_events(two, ["policy"]).events.iloc[[0]]
+    for seconds in (-1, 0, 1):
+        close = pd.Timestamp(np.unique(bars_known_at(two))[117], tz="UTC")
+        known = events.assign(symbol="BBB", known_at=close + pd.Timedelta(seconds=seconds))
+        chosen = telling_moments(replace(two, events=known), 16)
+        either_side = [116, 117] if seconds < 0 else [117, 118]
+        assert set(np.unique(bars_known_at(two))[either_side]) <= set(chosen)
     chosen = pd.DatetimeIndex(telling_moments(two, 16)).normalize()
     assert len(chosen) == 16
     told = {0, 3, 9, 21, 69, len(session) - 2, 49, 50, 53}

@@ -11,6 +11,8 @@ from forecaster.config import GROUPS, Recipe
 from forecaster.evaluation.backtest import backtest
 from forecaster.evaluation.folds import Plan
 from forecaster.evaluation.perturbation import perturb as rewrite
+from forecaster.evaluation.perturbation import with_events
+from forecaster.events import KINDS, SCHEDULED
 from forecaster.features import assemble
 from forecaster.features.exogenous import AHEAD_NAMES, ahead
 from forecaster.history import History
@@ -47,6 +49,12 @@ def with_factors(history: History) -> History:
     return replace(history, factors=pd.concat(frames, ignore_index=True))
 
 
+@pytest.fixture(scope="module")
+def told(with_factors: History) -> History:
+    """The same, cut short, with company events of every kind known around closes."""
+    return with_events(with_factors.until("2016-12-30"), list(KINDS))
+
+
 @pytest.mark.parametrize("after", CUTOFFS, ids=lambda day: str(day.date()))
 @pytest.mark.parametrize("seed", [0, 1])
 def test_inputs_do_not_see_later_rows(with_factors: History, after: pd.Timestamp, seed: int) -> None:
@@ -55,6 +63,7 @@ def test_inputs_do_not_see_later_rows(with_factors: History, after: pd.Timestamp
     for name in ("values", "base_sigma", "log_price", "log_return", "close", "position"):
         np.testing.assert_array_equal(getattr(true, name)[past], getattr(false, name)[past], err_msg=name)
     np.testing.assert_array_equal(true.ahead, false.ahead)
+    np.testing.assert_array_equal(true.announced[past].toarray(), false.announced[past].toarray())
     assert not np.array_equal(true.values[~past], false.values[~past], equal_nan=True)
 
 
@@ -91,6 +100,79 @@ def test_a_factor_known_after_the_cutoff_is_not_used(with_factors: History) -> N
         )
     )
     np.testing.assert_array_equal(assemble(replace(with_factors, factors=late)).values, panel.values)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_inputs_do_not_see_events_that_are_told_later(told: History, seed: int) -> None:
+    after = CUTOFFS[0]
+    false = perturb(told, after, seed)
+    true, false = assemble(told), assemble(false)
+    past = true.session <= after.to_datetime64()
+    np.testing.assert_array_equal(true.values[past], false.values[past])
+    np.testing.assert_array_equal(true.announced[past].toarray(), false.announced[past].toarray())
+    assert (true.announced[~past] != false.announced[~past]).nnz > 1000
+    cut = assemble(told.until(after))
+    np.testing.assert_array_equal(true.values[past], cut.values)
+    np.testing.assert_array_equal(true.announced[past].toarray(), cut.announced.toarray())
+
+
+def planted(history: History, moment: pd.Timestamp) -> History:
+    """The history with events of every kind, and plans for the sessions after, known at one moment."""
+    rows = [
+        {
+            "symbol": symbol,
+            "kind": kind,
+            "happened_at": moment + pd.Timedelta(days=days) if kind in SCHEDULED else moment,
+            "known_at": moment,
+            "tone": np.nan if kind in SCHEDULED else -1.0,
+            "magnitude": 1.0 if kind in SCHEDULED else 40.0,
+            "title": "planted",
+            "url": str(days),
+            "source": "planted",
+        }
+        for symbol in history.symbols
+        for kind in KINDS
+        for days in (2, 5)
+    ]
+    together = pd.concat([history.events, pd.DataFrame(rows).astype(history.events.dtypes.to_dict())])
+    ordered = together.sort_values(["symbol", "known_at"], kind="stable", ignore_index=True)
+    return replace(history, events=ordered)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "harx",
+        "boosting",
+        "gru",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name != "gru"),
+    ],
+)
+def test_a_forecast_does_not_see_an_event_that_is_told_a_second_after_the_close(
+    told: History, tiny: Recipe, name: str
+) -> None:
+    recipe = tiny.but(epochs=1)
+    windows = Windows(assemble(told), recipe.lookback, recipe.horizon)
+    panel = windows.panel
+    refit = np.datetime64("2015-03-02T21:00")
+    model = kind(name, recipe).fit(windows, refit, lambda note: None)
+    later = np.unique(panel.known_at[windows.ends[panel.known_at[windows.ends] > refit]])
+    # Among them an early close, and the first session after the clock has changed.
+    days = pd.to_datetime(["2015-03-09", "2015-11-27", "2016-07-01"])
+    chosen = np.union1d(
+        later[np.isin(later.astype("datetime64[D]"), days.to_numpy("datetime64[D]"))], later[40::150]
+    )
+    assert len(chosen) >= 5
+    for close in chosen:
+        known = windows.ends[panel.known_at[windows.ends] <= close][-60:]
+        next_day = np.flatnonzero(panel.known_at == later[later > close][0])
+        true, following = (model.forecast(windows, ends).quantile(0.99) for ends in (known, next_day))
+        for seconds in (0, 1):
+            moment = pd.Timestamp(close, tz="UTC") + pd.Timedelta(seconds=seconds)
+            other = Windows(assemble(planted(told, moment)), recipe.lookback, recipe.horizon)
+            np.testing.assert_array_equal(true, model.forecast(other, known).quantile(0.99))
+            moved = model.forecast(other, next_day).quantile(0.99)
+            assert (following != moved).all(axis=1).all(), "from the next session on they count"
 
 
 @pytest.mark.parametrize(
@@ -204,4 +286,6 @@ def test_a_group_left_out_moves_nothing(history: History, left_out: str) -> None
         np.testing.assert_array_equal(panel.values[mine][:, own], again.values[mine][:, own])
         np.testing.assert_array_equal(panel.base_sigma[mine], again.base_sigma[mine])
     if left_out == "exogenous":
-        assert panel.ahead.shape[1] == 0 or not panel.ahead.any()
+        assert panel.ahead.shape[1] == 0
+        assert panel.ahead_names == ()
+        assert panel.announced.shape == (len(panel.code), 0)

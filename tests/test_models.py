@@ -137,7 +137,9 @@ def test_the_two_readings_of_a_trained_network_stay_close(history: History) -> N
     windows = Windows(assemble(history), recipe.lookback, recipe.horizon)
     fitted = kind("lstm", recipe).fit(windows, REFIT, lambda note: None)
     (reader,) = fitted.networks
-    learner, twin = build(recipe, "lstm", scaler(windows.panel.values.shape[1]), windows.panel.ahead.shape[1])
+    learner, twin = build(
+        recipe, "lstm", scaler(windows.panel.values.shape[1]), len(windows.panel.ahead_names)
+    )
     twin.get_layer("standardise").mean = reader.get_layer("standardise").mean
     twin.get_layer("standardise").spread = reader.get_layer("standardise").spread
     twin.set_weights(reader.get_weights())

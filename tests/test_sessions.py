@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from forecaster.errors import UsageError
 from forecaster.instruments import EXCHANGE_OF_YAHOO
-from forecaster.sessions import all_sessions, calendar, closes, last_complete, next_sessions, positions
+from forecaster.sessions import (
+    all_sessions,
+    calendar,
+    closes,
+    first_closing_after,
+    last_complete,
+    next_sessions,
+    opens,
+    positions,
+)
 
 EXCHANGES = ("XNYS", "XLON", "XTKS", "XCBF")
 FIRST, LAST = date(2015, 1, 5), date(2024, 12, 20)
@@ -54,6 +63,21 @@ def test_next_sessions_skip_what_is_no_session(after: str, expected: list[str]) 
 )
 def test_closes_in_utc(session: str, close: str) -> None:
     assert closes("XNYS", instants(session)) == instants(close)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "session", "open_"),
+    [
+        ("XNYS", "2024-11-29", "2024-11-29T14:30"),
+        ("XNYS", "2024-03-08", "2024-03-08T14:30"),  # the last session of winter time
+        ("XNYS", "2024-03-11", "2024-03-11T13:30"),
+        ("XLON", "2024-03-28", "2024-03-28T08:00"),
+        ("XLON", "2024-04-02", "2024-04-02T07:00"),
+        ("XTKS", "2024-04-02", "2024-04-02T00:00"),
+    ],
+)
+def test_opens_in_utc(exchange: str, session: str, open_: str) -> None:
+    assert opens(exchange, instants(session)) == instants(open_)
 
 
 def test_the_volatility_index_closes_after_the_stock() -> None:
@@ -157,3 +181,32 @@ def test_last_complete_is_the_last_one_closed_long_enough(exchange: str, now: ob
     ):
         day -= timedelta(days=1)
     assert last_complete(exchange, moment, delay) == pd.Timestamp(day)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(EXCHANGES),
+    st.lists(
+        st.tuples(
+            st.datetimes(pd.Timestamp(FIRST).to_pydatetime(), pd.Timestamp(LAST).to_pydatetime()),
+            st.sampled_from([None, -1, 0, 1]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+)
+def test_first_closing_after_is_a_walk_over_the_sessions(exchange: str, asked: list[tuple]) -> None:
+    """At any moment, and a second around closes."""
+    market, moments, expected = get_calendar(exchange, start="2014-01-02"), [], []
+    for time, seconds in asked:
+        moment = pd.Timestamp(time, tz="UTC")
+        day = market.date_to_session(moment.date().isoformat(), direction="next")
+        if seconds is not None:
+            moment = market.session_close(day) + pd.Timedelta(seconds=seconds)
+        day = market.date_to_session((moment - pd.Timedelta(days=12)).date().isoformat(), direction="next")
+        while market.session_close(day) <= moment:
+            day = market.next_session(day)
+        moments.append(moment.tz_localize(None).to_datetime64())
+        expected.append(str(day.date()))
+    found = first_closing_after(exchange, np.array(moments, dtype="datetime64[ns]"))
+    assert days(all_sessions(exchange)[found]) == expected

@@ -1,14 +1,18 @@
 """Windows, labels and segments against plain loops."""
 
+from dataclasses import replace
+
 import exchange_calendars
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from forecaster.errors import TooLittleHistory
 from forecaster.features import Panel
+from forecaster.features.company import LONGEST
 from forecaster.windows import Segments, Windows
 
 SESSIONS = (
@@ -26,6 +30,7 @@ def panel_of(kept: list[np.ndarray], unknown: list[tuple[int, int]] = []) -> Pan
     for row, column in unknown:
         values[row % rows, column] = np.nan
     log_price = random.normal(size=rows).cumsum()
+    announced = random.normal(size=(rows, 3 * LONGEST)) * (random.random((rows, 3 * LONGEST)) < 0.1)
     return Panel(
         symbols=tuple(f"S{i}" for i in range(len(kept))),
         code=code,
@@ -39,6 +44,8 @@ def panel_of(kept: list[np.ndarray], unknown: list[tuple[int, int]] = []) -> Pan
         values=values,
         names=("trend.a", "previous_day.b", "exogenous.c"),
         ahead=np.arange(len(SESSIONS) * 2, dtype=np.float32).reshape(-1, 2),
+        announced=sparse.csr_array(announced.astype(np.float32)),
+        ahead_names=("monday", "early_close", "results_due", "results_passed", "dividend_due"),
         calendar=SESSIONS,
     )
 
@@ -83,7 +90,45 @@ def test_windows_and_labels_equal_a_plain_loop(kept, unknown, lookback, horizon)
             assert labels[i, step - 1] == pytest.approx(answer, nan_ok=True)
             in_time = target is not None and panel.session[target] <= limit
             assert known[i, step - 1] == pytest.approx(answer if in_time else np.nan, nan_ok=True)
-            np.testing.assert_array_equal(ahead[i, step - 1], panel.ahead[panel.position[end] + step])
+            calendar = panel.ahead[panel.position[end] + step]
+            announced = [panel.announced[end, 3 * (step - 1) + name] for name in range(3)]
+            np.testing.assert_array_equal(ahead[i, step - 1], [*calendar, *announced])
+
+
+@settings(max_examples=30, deadline=None)
+@given(kept_sessions, st.integers(1, 12))
+def test_what_is_known_ahead_is_averaged_over_the_sessions_so_far(kept, horizon) -> None:
+    windows = Windows(panel_of(kept), 2, horizon)
+    rows = np.arange(len(windows.panel.code))
+    ahead = windows.ahead(rows)
+    assert ahead.shape == (len(rows), horizon, 5)
+    assert ahead.dtype == np.float32
+    for step in range(1, horizon + 1):
+        mean = windows.mean_ahead(rows, step)
+        assert mean.dtype == np.float32
+        np.testing.assert_allclose(mean, ahead[:, :step].mean(axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_known_ahead_of_rows_of_any_shape() -> None:
+    windows = Windows(panel_of([np.arange(100)]), 2, 4)
+    rows = np.array([[3, 50], [99, 3], [0, 7]])
+    ahead = windows.ahead(rows)
+    assert ahead.shape == (3, 2, 4, 5)
+    for place, row in np.ndenumerate(rows):
+        np.testing.assert_array_equal(ahead[place], windows.ahead(np.array([row]))[0])
+
+
+def test_without_inputs_from_outside_nothing_is_known_ahead() -> None:
+    panel = panel_of([np.arange(100)])
+    nothing = replace(
+        panel,
+        ahead=panel.ahead[:, :0],
+        announced=sparse.csr_array((100, 0), dtype=np.float32),
+        ahead_names=(),
+    )
+    windows = Windows(nothing, 2, 4)
+    assert windows.ahead(np.array([5, 6])).shape == (2, 4, 0)
+    assert windows.mean_ahead(np.array([5, 6]), 3).shape == (2, 0)
 
 
 def test_inputs_are_a_view_of_the_matrix_until_they_are_gathered() -> None:

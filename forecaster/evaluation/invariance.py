@@ -276,7 +276,8 @@ class _Pair:
             after=self.after.iat[row, place],
             reason=(
                 f"once what became known after {cutoff:%Y-%m-%d %H:%M} UTC is {rewriting}; let it read bars "
-                f"up to its own session only, and factors whose known_at is not after the close"
+                f"up to its own session only, factors whose known_at is not after the close, and events "
+                f"whose known_at lies before it"
             ),
             also=tuple(name for name in self.columns_moved(past) if name != column),
         )

@@ -28,9 +28,12 @@ from forecaster.evaluation import subjects
 from forecaster.evaluation.backtest import backtest
 from forecaster.evaluation.folds import Plan
 from forecaster.evaluation.invariance import Check, Leak, Subject, compare
-from forecaster.evaluation.perturbation import known_at, telling_moments, with_factors
+from forecaster.evaluation.perturbation import known_at, telling_moments, with_events, with_factors
 from forecaster.evaluation.subjects import FeatureFunction
 from forecaster.evaluation.walk import with_members
+from forecaster.events import KINDS
+from forecaster.features.exogenous import FACTORS
+from forecaster.features.sectors import PREFIX
 from forecaster.history import History
 from forecaster.models import CLASSICAL, NETWORKS, Forecaster, kind
 from forecaster.models.pool import FEWEST_DATES, POOLS
@@ -45,6 +48,9 @@ AROUND = 3
 
 FEW_UNITS = 4
 """Width of the networks that are checked."""
+
+SECTORS = (f"{PREFIX}one", f"{PREFIX}two")
+"""Sector indices that are made up where none is held."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,8 @@ def leakcheck(
     ----------
     subject : Recipe, str or callable, optional
         A recipe: its inputs, windows and labels, and models. A name in `models.KINDS` or
-        `models.pool.POOLS`: that model alone. A function from a `History` to a table: columns symbol,
+        `models.pool.POOLS`: that model alone. Factors and kinds of events that are read but not held are
+        made up, so that each of them is judged. A function from a `History` to a table: columns symbol,
         session and one per feature, where the row of a session may use what was known at its close; or
         forecasts, with a column ``cutoff`` beside (such as ``Backtest.forecasts``). Levels of
         `History.prices` are told as a leak, being scaled by later splits and dividends; ratios of
@@ -127,17 +134,33 @@ def leakcheck(
     names = (subject,) if isinstance(subject, str) else wanted
     with_members(names, quick)  # Refuses an unknown name before anything is computed.
     chosen = history.only(recipe.universe) if recipe.universe else history
-    windows = subjects.windows_of(recipe, chosen)
+    told, made_up = _complete(chosen, recipe, seed)
+    windows = subjects.windows_of(recipe, told)
     checks: list[Check] = []
     with progress("Leak check", len(names) + 1) as advance:
         if not isinstance(subject, str):
-            checks += _check_recipe(chosen, recipe, windows, cutoffs, seed)
+            own = windows if told is chosen else subjects.windows_of(recipe, chosen)
+            checks += _check_recipe(chosen, recipe, own, cutoffs, seed)
+            checks += _check_made_up(told, recipe, windows, made_up, _fewer(cutoffs), seed)
         advance("inputs, windows, labels")
         for name in names:
             check = _check_pool if name in POOLS else _check_kind
-            checks += check(chosen, quick, windows, name, _fewer(cutoffs), seed)
+            checks += check(told, quick, windows, name, _fewer(cutoffs), seed)
             advance(checks[-1].what)
     return LeakReport(tuple(checks))
+
+
+def _complete(history: History, recipe: Recipe, seed: int) -> tuple[History, tuple[str, ...]]:
+    """Make up the factors and kinds of events that a recipe reads and a history lacks; name them."""
+    if "exogenous" not in recipe.groups:
+        return history, ()
+    held = set(history.factors["name"])
+    factors = [name for name in FACTORS if name not in held]
+    if not any(name.startswith(PREFIX) for name in held):
+        factors += SECTORS
+    kinds = [kind for kind in KINDS if kind not in set(history.events["kind"])]
+    told = with_factors(history, factors, seed) if factors else history
+    return with_events(told, kinds, seed) if kinds else told, (*factors, *kinds)
 
 
 def _check_recipe(history: History, recipe: Recipe, windows: Windows, cutoffs: int, seed: int) -> list[Check]:
@@ -150,17 +173,23 @@ def _check_recipe(history: History, recipe: Recipe, windows: Windows, cutoffs: i
     moments = telling_moments(history, cutoffs, seed)
     *checks, labels = compare(views, prepare, history, windows, moments, seed=seed)
     wrong = subjects.wrong_label(windows, history, moments)
-    checks.append(replace(labels, leak=wrong or labels.leak))
-    missing = sorted(set(subjects.FACTORS) - set(history.factors["name"]))
-    if missing and "exogenous" in recipe.groups:
-        told = with_factors(history, missing, seed)
-        view = Subject("inputs with factors", subjects.input_cells)
-        moments = telling_moments(told, _fewer(cutoffs), seed)
-        (check,) = compare([view], prepare, told, prepare(told), moments, seed=seed)
-        checks.append(
-            replace(check, note=_joined(f"made up, as none is held: {', '.join(missing)}", check.note))
-        )
-    return checks
+    return [*checks, replace(labels, leak=wrong or labels.leak)]
+
+
+def _check_made_up(
+    history: History, recipe: Recipe, windows: Windows, made_up: Sequence[str], cutoffs: int, seed: int
+) -> list[Check]:
+    """Check the inputs again where factors or events had to be made up."""
+    if not made_up:
+        return []
+    views = (
+        Subject("inputs with factors and events", subjects.input_cells),
+        Subject("windows with factors and events", subjects.window_cells),
+    )
+    prepare = partial(subjects.windows_of, recipe)
+    checks = compare(views, prepare, history, windows, telling_moments(history, cutoffs, seed), seed=seed)
+    note = f"made up, as none is held: {', '.join(made_up)}"
+    return [replace(check, note=_joined(note, check.note)) for check in checks]
 
 
 def _check_kind(

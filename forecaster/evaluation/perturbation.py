@@ -3,6 +3,8 @@
 What counts as the future of a moment is decided by when a thing could be known: a bar, with the
 split and dividend on it, by the close of its session on its symbol's own exchange, a factor by its
 ``known_at``. So after the close in London a bar of the same session in New York is still to come.
+An event counts from the first session that closes after its ``known_at``: one that is told at the
+very close is still to come.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from forecaster.errors import TooLittleHistory, UsageError
+from forecaster.events import COLUMNS, KINDS, SCHEDULED, no_events
 from forecaster.history import History
 from forecaster.instruments import Instrument
 from forecaster.sessions import all_sessions, closes, positions
@@ -22,15 +26,27 @@ Rewriting = Callable[[History, np.datetime64, int], History]
 LATE = pd.Timedelta(minutes=15)
 """How long after the close a made-up factor becomes known."""
 
+SECOND = pd.Timedelta(seconds=1)
+
+SOON = (0 * SECOND, SECOND)
+"""How long after a moment events and plans of every kind are made up to become known."""
+
+AROUND_CLOSE = (-SECOND, 0 * SECOND, SECOND, pd.Timedelta(hours=-3), pd.Timedelta(days=1))
+"""When, seen from a close, made-up events become known; a day after a Friday's is a weekend."""
+
+EVERY = 40
+"""Sessions, on average, between two made-up events of a kind."""
+
 EARLY = (0, 69, 9, 21, 3)
 """Rows of a beginning, the most telling first: there what is filled backwards from a first value shows."""
 
 
 def perturb(history: History, moment: np.datetime64, seed: int = 0) -> History:
-    """Make up every bar, split, dividend and factor value that became known after a moment.
+    """Make up every bar, split, dividend, factor value and event that became known after a moment.
 
     Sessions, symbols and the moments at which factors were known stay. Prices are scattered over
     orders of magnitude around the true ones, so that whatever reads an extreme of them moves too.
+    Events become others, and more are invented, many of them known `SOON` after the moment.
 
     Parameters
     ----------
@@ -56,12 +72,13 @@ def perturb(history: History, moment: np.datetime64, seed: int = 0) -> History:
         "dividend": (before / split).fillna(0.0).to_numpy() * paid,
     }
     factors = history.factors
-    unknown = _factors_known_at(history) > moment
+    unknown = _moments(factors) > moment
     values = random.lognormal(3.0, 2.0, len(factors))
     return replace(
         history,
         traded=traded.assign(**{name: np.where(later, invented[name], traded[name]) for name in invented}),
         factors=factors.assign(value=np.where(unknown, values, factors["value"])),
+        events=_other_events(history, moment, random),
     )
 
 
@@ -71,14 +88,20 @@ def thin(history: History, moment: np.datetime64, seed: int = 0) -> History:
     thinned = _keep(
         history,
         (bars_known_at(history) <= moment) | (random.random(len(history.traded)) < 0.5),
-        (_factors_known_at(history) <= moment) | (random.random(len(history.factors)) < 0.5),
+        (_moments(history.factors) <= moment) | (random.random(len(history.factors)) < 0.5),
+        (_moments(history.events) < moment) | (random.random(len(history.events)) < 0.5),
     )
     return perturb(thinned, moment, seed)
 
 
 def cut(history: History, moment: np.datetime64, seed: int = 0) -> History:
     """Leave out all that became known after a moment."""
-    return _keep(history, bars_known_at(history) <= moment, _factors_known_at(history) <= moment)
+    return _keep(
+        history,
+        bars_known_at(history) <= moment,
+        _moments(history.factors) <= moment,
+        _moments(history.events) < moment,
+    )
 
 
 REWRITINGS: dict[str, Rewriting] = {"made up": perturb, "thinned out and made up": thin, "cut off": cut}
@@ -138,12 +161,32 @@ def with_factors(history: History, names: Sequence[str], seed: int = 0) -> Histo
     return replace(history, factors=pd.concat([*held, *made_up], ignore_index=True))
 
 
+def with_events(history: History, kinds: Sequence[str], seed: int = 0) -> History:
+    """Add made-up events of some kinds for every symbol, each known `AROUND_CLOSE`.
+
+    Half of those closes are such that the clock shows another time than at the one before: early
+    closes, and where daylight-saving time begins or ends.
+    """
+    random = np.random.default_rng(seed)
+    made_up = [history.events]
+    for symbol, rows in history.traded.groupby("symbol"):
+        exchange = history.instruments[str(symbol)].exchange
+        closed = closes(exchange, rows["session"].to_numpy())
+        shifted = closed[np.append(False, np.diff(closed - closed.astype("datetime64[D]")) != 0)]
+        count = len(closed) // EVERY + 1
+        for kind in kinds:
+            usual, odd = random.choice(closed, count), random.choice(np.append(shifted, closed[0]), count)
+            after = random.choice(pd.TimedeltaIndex(AROUND_CLOSE).to_numpy(), 2 * count)
+            made_up.append(_made_up(str(symbol), kind, np.append(usual, odd) + after, random))
+    return replace(history, events=_in_order(made_up))
+
+
 def telling_moments(history: History, count: int, seed: int = 0) -> np.ndarray:
     """Choose closes after which to rewrite the future so that narrow leaks show too.
 
     In this order: the last but one, some of the first sessions, some of the first of symbols that
-    begin later, around gaps of single symbols, between a factor's session and its ``known_at``, and
-    others at random.
+    begin later, around gaps of single symbols, between a factor's session and its ``known_at``, on
+    either side of an event's, and others at random.
 
     Parameters
     ----------
@@ -175,6 +218,7 @@ def telling_moments(history: History, count: int, seed: int = 0) -> np.ndarray:
         *_late_beginnings(history, moments, random)[:some],
         *_few(_around_gaps(history, moments), some, random),
         *_few(_before_factors(history, moments, random), some, random),
+        *_few(_around_events(history, moments), some, random),
         *random.permutation(moments),
     ]
     return np.sort(np.array(list(dict.fromkeys(chosen))[:count]))
@@ -186,16 +230,74 @@ def _closes(exchange: str, sessions: np.ndarray) -> np.ndarray:
     )
 
 
-def _factors_known_at(history: History) -> np.ndarray:
-    return history.factors["known_at"].dt.tz_convert(None).to_numpy(dtype="datetime64[ns]")
+def _moments(rows: pd.DataFrame, column: str = "known_at") -> np.ndarray:
+    return rows[column].dt.tz_convert(None).to_numpy(dtype="datetime64[ns]")
 
 
-def _keep(history: History, bars: np.ndarray, factors: np.ndarray) -> History:
+def _other_events(history: History, moment: np.datetime64, random: np.random.Generator) -> pd.DataFrame:
+    """Turn events that became known at a moment or later into others, and invent more."""
+    later = _moments(history.events) >= moment
+    held = history.events[later]
+    symbols, kinds = np.array(history.symbols, dtype=object), np.array(list(KINDS), dtype=object)
+    soon, count = pd.TimedeltaIndex(SOON).to_numpy(), len(symbols) * len(KINDS) * len(SOON)
+    symbol = [
+        held["symbol"].to_numpy(),
+        np.repeat(symbols, len(kinds) * len(soon)),
+        random.choice(symbols, count),
+    ]
+    kind = [
+        random.choice(kinds, len(held)),
+        np.tile(np.repeat(kinds, len(soon)), len(symbols)),
+        random.choice(kinds, count),
+    ]
+    known_at = [
+        _moments(held),
+        moment + np.tile(soon, len(symbols) * len(kinds)),
+        moment + _waits(count, random),
+    ]
+    invented = _made_up(np.concatenate(symbol), np.concatenate(kind), np.concatenate(known_at), random)
+    return _in_order([history.events[~later], invented])
+
+
+def _made_up(
+    symbol: ArrayLike, kind: ArrayLike, known_at: np.ndarray, random: np.random.Generator
+) -> pd.DataFrame:
+    """Make up events known at some moments: happened before, or, of an announced date, planned for later."""
+    count, known_at = len(known_at), known_at.astype("datetime64[ns]")
+    events = pd.DataFrame({"kind": np.broadcast_to(kind, count), "symbol": np.broadcast_to(symbol, count)})
+    planned = events["kind"].isin(SCHEDULED).to_numpy()
+    wait = _waits(count, random)
+    known = random.random(count) < 0.8
+    return events.assign(
+        happened_at=pd.DatetimeIndex(known_at + np.where(planned, wait, -wait), tz="UTC"),
+        known_at=pd.DatetimeIndex(known_at, tz="UTC"),
+        tone=np.where(known & ~planned, random.uniform(-1, 1, count), np.nan),
+        magnitude=np.where(known, np.where(planned, 1.0, 30.0) * random.random(count), np.nan),
+        title="made up",
+        url=np.arange(count).astype(str),
+        source="made up",
+    )
+
+
+def _waits(count: int, random: np.random.Generator) -> np.ndarray:
+    """Draw times from half a day to sixty, short ones as often as long ones."""
+    hours = np.exp(random.uniform(np.log(12), np.log(24 * 60), count))
+    return (3600 * hours).astype("timedelta64[s]").astype("timedelta64[ns]")
+
+
+def _in_order(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = pd.concat([one for one in parts if len(one)] or parts[:1])[list(COLUMNS)]
+    typed = filled.astype(no_events().dtypes.to_dict())
+    return typed.sort_values(["symbol", "known_at"], kind="stable", ignore_index=True)
+
+
+def _keep(history: History, bars: np.ndarray, factors: np.ndarray, events: np.ndarray) -> History:
     traded = history.traded[bars].reset_index(drop=True)
     return replace(
         history,
         traded=traded,
         factors=history.factors[factors].reset_index(drop=True),
+        events=history.events[events].reset_index(drop=True),
         as_of=traded["session"].max(),
     )
 
@@ -232,7 +334,7 @@ def _around_gaps(history: History, moments: np.ndarray) -> np.ndarray:
 
 def _before_factors(history: History, moments: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """First and last moment from a factor's session on at which it was not known yet; two rows a name."""
-    known = _factors_known_at(history)
+    known = _moments(history.factors)
     sessions = history.factors["session"].to_numpy(dtype="datetime64[ns]")
     found = []
     for rows in history.factors.groupby("name").indices.values():
@@ -244,3 +346,10 @@ def _before_factors(history: History, moments: np.ndarray, random: np.random.Gen
             picked = [latest, random.choice(late)]
             found += [*first[picked], *last[picked]]
     return moments[np.array(found, dtype=int)]
+
+
+def _around_events(history: History, moments: np.ndarray) -> np.ndarray:
+    """Last moment before, or at, an event becomes known, and the first after it."""
+    known = _moments(history.events[history.events["symbol"].isin(history.symbols)])
+    place = np.searchsorted(moments, known, side="right")
+    return moments[np.concatenate([place[place > 0] - 1, place[place < len(moments)]])]

@@ -11,7 +11,6 @@ from forecaster.errors import DataError
 from forecaster.evaluation.invariance import Leak
 from forecaster.evaluation.perturbation import known_at
 from forecaster.features import Panel, assemble
-from forecaster.features.exogenous import AHEAD_NAMES
 from forecaster.history import History
 from forecaster.instruments import Instrument
 from forecaster.models import Forecaster
@@ -24,9 +23,6 @@ FeatureFunction = Callable[[History], pd.DataFrame]
 
 OUTCOMES = ("outcome", "pit", "crps", "log_score")
 """Columns of a table of forecasts that are known at the close of `session`, not of the cutoff."""
-
-FACTORS = ("market_index", "volatility_index")
-"""Market-wide factors that `features.exogenous` reads."""
 
 NEWEST = 2
 """Windows of each symbol, up to a moment, whose inputs are gathered and compared."""
@@ -49,14 +45,23 @@ def ends_around(windows: Windows, moment: np.datetime64, before: int, after: int
 
 
 def input_cells(windows: Windows, moment: np.datetime64) -> pd.DataFrame:
-    """Every row of a panel: inputs, base volatility, returns, and what is known ahead of its session."""
+    """Every row of a panel: inputs, base volatility, returns, and what is known ahead.
+
+    The calendar's inputs are those of the row's own session. What was announced for the sessions after
+    it is folded into one number per input: the sum over all steps, each weighted by its root, so that a
+    date that moves shows as well as one that is new.
+    """
     panel = windows.panel
     computed = {name: getattr(panel, name) for name in ("base_sigma", "log_price", "log_return", "close")}
-    ahead = panel.ahead[panel.position]
+    by_calendar = panel.ahead.shape[1]
+    announced = panel.ahead_names[by_calendar:]
+    steps = panel.announced.shape[1] // max(len(announced), 1)
+    weights = np.kron(np.sqrt(np.arange(1.0, steps + 1))[:, None], np.eye(len(announced)))
     parts = [
         pd.DataFrame(panel.values, columns=list(panel.names)),
         pd.DataFrame(computed),
-        pd.DataFrame(ahead, columns=list(_ahead_names(ahead))),
+        pd.DataFrame(panel.ahead[panel.position], columns=list(panel.ahead_names[:by_calendar])),
+        pd.DataFrame(panel.announced @ weights, columns=[f"{name}, any step" for name in announced]),
     ]
     return pd.concat(parts, axis=1).set_index(_keys(panel, np.arange(len(panel.code))))
 
@@ -69,7 +74,7 @@ def window_cells(windows: Windows, moment: np.datetime64) -> pd.DataFrame:
     inputs, ahead = windows.inputs(ends), windows.ahead(ends)
     parts = [
         pd.DataFrame(np.concatenate(inputs), columns=list(panel.names)),
-        pd.DataFrame(np.concatenate(ahead), columns=list(_ahead_names(ahead))),
+        pd.DataFrame(np.concatenate(ahead), columns=list(panel.ahead_names)),
     ]
     offsets = (np.arange(1 - windows.lookback, 1), np.arange(1, windows.horizon + 1))
     keyed = [
@@ -138,7 +143,12 @@ def function_cells(function: FeatureFunction, what: str, history: History) -> pd
         If the function fails, or its table is not as `FeatureFunction` says.
     """
     # A copy: what a function writes into its argument must not reach the next run.
-    copied = replace(history, traded=history.traded.copy(), factors=history.factors.copy())
+    copied = replace(
+        history,
+        traded=history.traded.copy(),
+        factors=history.factors.copy(),
+        events=history.events.copy(),
+    )
     try:
         table = function(copied)
     except Exception as error:
@@ -174,10 +184,6 @@ def _keys(panel: Panel, rows: np.ndarray, **more: np.ndarray) -> pd.MultiIndex:
     symbol = np.asarray(panel.symbols, dtype=object)[panel.code[rows]]
     names = ["symbol", "session", *more]
     return pd.MultiIndex.from_arrays([symbol, panel.session[rows], *more.values()], names=names)
-
-
-def _ahead_names(ahead: np.ndarray) -> tuple[str, ...]:
-    return AHEAD_NAMES[: ahead.shape[-1]]
 
 
 def _plain_returns(history: History, horizon: int) -> tuple[np.ndarray, np.ndarray]:

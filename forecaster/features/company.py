@@ -22,7 +22,6 @@ NAMES = (
     "results_recent",
     "results_tone",
     "results_surprise",
-    "results_near",
     "results_plan_known",
     "dividend_plan_known",
     *(f"{kind}_{part}" for kind in OTHERS for part in ("known", "recent", "tone")),
@@ -66,8 +65,8 @@ class Known:
     ----------
     past : ndarray of shape (n, len(NAMES))
         Per session: 1 where results are known of the last `QUARTER` sessions, and on the session they
-        moved; their trace, tone and log surprise (per cent), all fading; nearness of announced results;
-        1 where their dates, and those of dividends, are known; per other kind 1 where it is known, the
+        moved; their trace, tone and log surprise (per cent), all fading; 1 where their dates, and those
+        of dividends, are known; per other kind 1 where it is known, the
         fading number of events and the fading sum of their tones.
     ahead : csr_array of float32, (n, LONGEST * len(AHEAD_NAMES))
         Per session, step by step, what was announced at the cutoff for the session so many ahead:
@@ -120,8 +119,6 @@ def known(bars: Bars, exchange: str, events: pd.DataFrame) -> Known:
         "results_expected": _expected(came, last, planned, past["results_plan_known"], position),
         "dividend_due": _due(dividends, came[:0], position),
     }
-    nearest = due.assign(mass=due["mass"] * np.exp(-due["step"] / FADES))
-    past["results_near"] = np.bincount(nearest["row"], nearest["mass"], minlength=len(position))
     return Known(
         np.column_stack([past[name] for name in NAMES]).astype(float), _laid_out(cells, len(position))
     )

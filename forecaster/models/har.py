@@ -34,6 +34,10 @@ RIDGE = 200.0
 """Charge on squared coefficients, in observations, times the step: stocks of one session share its
 shocks and returns over h sessions overlap h-fold, so that rows count for more than they know."""
 
+LEAST_SPREAD = 0.05
+"""Least standard deviation that an input known ahead of one session is divided by: what was hardly ever
+seen stays small, so that the charge holds its coefficient back."""
+
 LEAST_GROWTH = 1e-3
 """Least rise of the variance from step to step, as a share of the first step's."""
 
@@ -45,7 +49,7 @@ class Har:
     t has df_h degrees of freedom; b_h and df_h maximise the likelihood of all training cutoffs whose
     label of that step was known, pooled over symbols, less `RIDGE` * h * |b_h|^2 / 2 without the
     constant's. x_h holds a constant, the inputs at the cutoff scaled by training statistics, and the
-    means over sessions 1..h of what is known ahead of them.
+    means over sessions 1..h of what is known ahead of them, scaled likewise.
 
     After Corsi (2009), "A Simple Approximate Long-Memory Model of Realized Volatility", Journal of
     Financial Econometrics 7, with the likelihood of returns in place of least squares on volatility.
@@ -74,12 +78,14 @@ class Har:
         inputs = self._inputs(windows, cutoffs)
         width = inputs.shape[1]
         design = np.hstack([inputs, self._ahead(windows, cutoffs, 1)])
-        self._weights, self._df = [], np.empty(windows.horizon)
+        self._weights, self._ahead_scale, self._df = [], [], np.empty(windows.horizon)
         start = np.append(np.zeros(design.shape[1]), FIRST_DF)
         # Models are fitted side by side: threads that wait for each other's core cost more than they bring.
         with threadpool_limits(limits=1):
             for step in range(1, windows.horizon + 1):
-                design[:, width:] = self._ahead(windows, cutoffs, step)
+                ahead = self._ahead(windows, cutoffs, step)
+                self._ahead_scale.append(spread_of(ahead, step))
+                design[:, width:] = ahead / self._ahead_scale[-1]
                 start = fit_log_scale(design, outcomes[:, step - 1], RIDGE * step, start)
                 self._weights.append(start[:-1])
                 self._df[step - 1] = start[-1]
@@ -90,8 +96,10 @@ class Har:
         inputs = self._inputs(windows, ends)
         log_scale = np.column_stack(
             [
-                np.hstack([inputs, self._ahead(windows, ends, step)]) @ weights
-                for step, weights in enumerate(self._weights, start=1)
+                np.hstack([inputs, self._ahead(windows, ends, step) / scale]) @ weights
+                for step, (weights, scale) in enumerate(
+                    zip(self._weights, self._ahead_scale, strict=True), start=1
+                )
             ]
         )
         sigma = _spread(windows, ends) * np.exp(log_scale) * np.sqrt(self._df / (self._df - 2))
@@ -111,6 +119,11 @@ class Har:
         if self._columns is not None:
             return np.zeros((len(ends), 0), np.float32)
         return windows.mean_ahead(ends, step)
+
+
+def spread_of(ahead: np.ndarray, step: int = 1) -> np.ndarray:
+    """Return what means over `step` sessions of inputs known ahead, (n, features), are divided by."""
+    return np.maximum(ahead.std(axis=0), LEAST_SPREAD / np.sqrt(step))
 
 
 def widening(sigma: np.ndarray) -> np.ndarray:

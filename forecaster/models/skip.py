@@ -9,11 +9,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from forecaster.errors import TooLittleHistory
+from forecaster.models.har import RIDGE, spread_of
 from forecaster.models.scale import FIRST_DF, fit_log_scale
 from forecaster.windows import Windows
-
-RIDGE = 200.0
-"""Charge on squared coefficients, in observations, as in `models.har`."""
 
 MOST_ROWS = 100_000
 """Cutoffs beyond this number are thinned out evenly."""
@@ -67,6 +65,7 @@ def fit_skip(windows: Windows, cutoffs: np.ndarray, known_by: np.datetime64, sca
             f"{np.datetime_as_string(known_by, 'D')}; bring a longer history or shorten the horizon"
         )
     ahead = windows.ahead(cutoffs)
+    scale = np.array([spread_of(ahead[:, step]) for step in range(windows.horizon)])
     constant = np.ones((len(cutoffs), 1), np.float32)
     width = scaled.shape[1]
     start = np.append(np.zeros(1 + width + ahead.shape[2]), FIRST_DF)
@@ -74,16 +73,17 @@ def fit_skip(windows: Windows, cutoffs: np.ndarray, known_by: np.datetime64, sca
     # Models are fitted side by side: threads that wait for each other's core cost more than they bring.
     with threadpool_limits(limits=1):
         for step in range(windows.horizon):
-            design = np.hstack([constant, scaled, ahead[:, step]])
+            design = np.hstack([constant, scaled, ahead[:, step] / scale[step]])
             start = fit_log_scale(design, returns[:, step], RIDGE, start)
             found.append(start)
     points = np.array(found)
     df, spread = points[:, -1], ahead.var(axis=0)
+    told = points[:, 1 + width : -1] / scale
     # Dates are announced for the next sessions only: a step counts by how much it has to tell.
     weight = spread / np.maximum(spread.sum(axis=0), np.finfo(np.float32).tiny)
     return Skip(
         inputs=2 * points[:, 1 : 1 + width].T.astype(np.float32),
         bias=(2 * points[:, 0] + np.log(df / (df - 2))).astype(np.float32),
-        ahead=2 * (weight * points[:, 1 + width : -1]).sum(axis=0).astype(np.float32),
+        ahead=2 * (weight * told).sum(axis=0).astype(np.float32),
         df=float(df[0]),
     )
