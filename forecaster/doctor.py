@@ -22,8 +22,8 @@ from forecaster.workspace import Workspace
 
 ALL_ANEW = "python -m forecaster update --replace"
 
-OLDEST_PLAN = pd.Timedelta(days=100)
-"""Age at which announced dates count as stale: most companies report each quarter."""
+OLDEST_PLAN = pd.Timedelta(days=45)
+"""How long an announced date may be past: the next one is mostly told soon after the results."""
 
 Level = Literal["fault", "warning", "hint"]
 
@@ -197,7 +197,7 @@ def _runs(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
 
 
 def _events(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
-    """Each source of events has answered, and announced dates are young."""
+    """Each source of events has answered, and announced dates are not long past."""
     spans = workspace.store.spans()
     watched = [symbol for symbol in workspace.watchlist if symbol in spans]
     last = workspace.event_outcomes()
@@ -226,11 +226,12 @@ def _events(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
 def _stale_plans(workspace: Workspace, watched: list[str], moment: pd.Timestamp) -> Iterator[Finding]:
     rows = workspace.store.current("events", where={"symbol": watched, "kind": ["results_scheduled"]})
     plans = rows.groupby("symbol")[["known_at", "happened_at"]].max()
-    is_stale = (moment - plans["known_at"] > OLDEST_PLAN) & (plans["happened_at"] < moment)
+    # When it was told says nothing: a plan that is told again unchanged is not stored again.
+    is_stale = moment - plans["happened_at"] > OLDEST_PLAN
     for symbol, plan in plans[is_stale].iterrows():
         what = (
-            f"{symbol}: the last announced date of results, {plan['happened_at']:%Y-%m-%d}, is past and was "
-            f"told on {plan['known_at']:%Y-%m-%d}"
+            f"{symbol}: the last announced date of results, {plan['happened_at']:%Y-%m-%d}, is long past and "
+            f"was told on {plan['known_at']:%Y-%m-%d}"
         )
         yield Finding("events", "warning", what, f"python -m forecaster update {symbol}")
 

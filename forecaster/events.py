@@ -42,8 +42,12 @@ BACKFILL = "backfill"
 KNOWN_AHEAD = 10
 """Sessions before results at which their date is taken to be known where no plan was stored."""
 
-REGULAR_AFTER = pd.Timedelta(days=60)
-"""Least time since the results before, for results to be regular ones that were announced."""
+REGULAR_AFTER, REGULAR_UNTIL = pd.Timedelta(days=60), pd.Timedelta(days=200)
+"""Least and longest time since the results before, for results to be regular ones that were announced;
+after a longer one some results between are missing."""
+
+PARTIAL = ("sample",)
+"""Sources that tell of chosen events only: no date is made up from theirs."""
 
 SAME_WITHIN = 3
 """Sessions within which two reports of results are of the same ones."""
@@ -154,9 +158,10 @@ def with_backfill(events: pd.DataFrame, instruments: Mapping[str, Instrument]) -
     """Add announced dates of results for the time before plans were stored.
 
     Companies announce the date of regular results weeks ahead, but nobody kept those announcements.
-    So results that come at least `REGULAR_AFTER` after the ones before get a plan known from the open
-    of the session `KNOWN_AHEAD` sessions earlier. The others, and the first of a symbol, get none: a
-    warning between two quarters is never known ahead. Nothing is added from the first stored plan on.
+    So results that come `REGULAR_AFTER` to `REGULAR_UNTIL` after the last ones known by then get a plan
+    known from the open of the session `KNOWN_AHEAD` sessions earlier. The others, and the first of a
+    symbol, get none: a warning between two quarters is not known ahead, unless it comes so late that
+    its date could be that of results. Nothing is added from the first stored plan on.
 
     Parameters
     ----------
@@ -172,23 +177,30 @@ def with_backfill(events: pd.DataFrame, instruments: Mapping[str, Instrument]) -
         The events and the plans, whose source is `BACKFILL`; sorted by symbol and `known_at`.
     """
     plans = [events]
-    for symbol, rows in events.groupby("symbol", sort=True):
+    first_plan = events[events["kind"] == "results_scheduled"].groupby("symbol")["known_at"].min()
+    told = events[(events["kind"] == "results") & ~events["source"].isin(PARTIAL)]
+    for symbol, rows in told.groupby("symbol", sort=True):
         if symbol not in instruments:
             continue
         exchange = instruments[str(symbol)].exchange
         results = distinct_results(rows, exchange)
-        results = results[results["known_at"].diff() >= REGULAR_AFTER]
-        known_at = opens(exchange, all_sessions(exchange)[np.maximum(results["position"] - KNOWN_AHEAD, 0)])
-        announced = results[list(COLUMNS)].assign(
+        came = pd.DatetimeIndex(results["known_at"])
+        position = np.maximum(results["position"].to_numpy() - KNOWN_AHEAD, 0)
+        known_at = pd.DatetimeIndex(opens(exchange, all_sessions(exchange)[position]), tz="UTC")
+        last = np.searchsorted(came, known_at) - 1
+        since = came - came[np.maximum(last, 0)]
+        regular = (last >= 0) & (since >= REGULAR_AFTER) & (since <= REGULAR_UNTIL)
+        announced = results.loc[regular, list(COLUMNS)].assign(
             kind="results_scheduled",
-            known_at=pd.DatetimeIndex(known_at, tz="UTC"),
+            known_at=known_at[regular],
             tone=np.nan,
             magnitude=1.0,
             title="Date of results, taken from the results that followed",
             url="",
             source=BACKFILL,
         )
-        stored = rows.loc[rows["kind"] == "results_scheduled", "known_at"].min()
-        plans.append(announced if pd.isna(stored) else announced[announced["known_at"] < stored])
+        plans.append(
+            announced[announced["known_at"] < first_plan.get(symbol, pd.Timestamp.max.tz_localize("UTC"))]
+        )
     together = pd.concat(plans, ignore_index=True)
     return together.sort_values(["symbol", "known_at", "kind", "happened_at"], ignore_index=True)

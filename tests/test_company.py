@@ -89,15 +89,19 @@ def in_force(exchange: str, visible: list[dict[str, Any]], kind: str) -> list[di
     if not rows:
         return []
     newest = max(one["known_at"] for one in rows)
-    plan = [one for one in rows if one["known_at"] == newest]
-    return [
-        {
-            "day": moved(exchange, one["happened_at"]),
-            "mass": 1 / len(plan) if math.isnan(one["magnitude"]) else one["magnitude"],
-            "since": moved(exchange, newest),
-        }
-        for one in plan
-    ]
+    plan = [one | {"day": moved(exchange, one["happened_at"])} for one in rows if one["known_at"] == newest]
+    quarters: list[list[dict[str, Any]]] = []
+    for one in sorted(plan, key=lambda one: one["day"]):
+        if not quarters or one["day"] - quarters[-1][-1]["day"] > 30:
+            quarters.append([])
+        quarters[-1].append(one)
+    masses: dict[int, float] = {}
+    for quarter in quarters:
+        for one in quarter:
+            mass = 1 / len(quarter) if math.isnan(one["magnitude"]) else one["magnitude"]
+            masses[one["day"]] = masses.get(one["day"], 0.0) + mass
+    since = moved(exchange, newest)
+    return [{"day": day, "mass": min(mass, 1.0), "since": since} for day, mass in masses.items()]
 
 
 def fading(day: int, past: list[tuple[int, float]]) -> float:
@@ -135,9 +139,9 @@ def plain(
     plan = in_force(exchange, visible, "results_scheduled")
     dividends = in_force(exchange, visible, "dividend_scheduled")
     planned = max((one["day"] for one in plan), default=-(10**6))
-    announced = today - planned <= 100
+    announced = today - planned <= 45
     past["results_plan_known"] = float(announced)
-    past["dividend_plan_known"] = float(any(today - one["day"] <= 100 for one in dividends))
+    past["dividend_plan_known"] = float(any(today - one["day"] <= 45 for one in dividends))
 
     moves = []
     for day in days:
@@ -150,7 +154,7 @@ def plain(
     due, size, passed, expected, dividend = ahead.T
     for one in plan:
         step = one["day"] - today
-        come = any(max(one["since"], one["day"] - 10) <= day for day in days)
+        come = any(max(one["since"], one["day"] - 5) <= day for day in days)
         if 1 <= step <= LONGEST and not come:
             due[step] += one["mass"]
             size[step] += one["mass"] * math.log(usual / 2.0)

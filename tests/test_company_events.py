@@ -59,6 +59,8 @@ class Wire:
     answer: Answer = lambda symbol, asked_at: []
     name: str = "wire"
     remote: bool = True
+    host: str = "wire"
+    requests: int = 1
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     error: Exception | None = None
     asked: list[tuple[str, pd.Timestamp | None]] = field(default_factory=list)
@@ -84,12 +86,25 @@ class Desk:
         self.moment += pd.Timedelta(seconds=1)
         return self.moment
 
-    def run(self, *sources: Any, symbols: tuple[str, ...] = ("AAA",), days: int = 1) -> pd.DataFrame:
+    slept: list[float] = field(default_factory=list)
+
+    def run(
+        self,
+        *sources: Any,
+        symbols: tuple[str, ...] = ("AAA",),
+        days: int = 1,
+        per_second: float | None = None,
+    ) -> pd.DataFrame:
         """Update, some days after the time before."""
         self.moment += pd.Timedelta(days=days)
         companies = [company(symbol) for symbol in symbols]
+        # A pace whose clock stands still waits for all that is asked beyond a burst.
         return update_events(
-            self.store, sources, companies, self.clock, lambda: Pace(sleep=lambda seconds: None)
+            self.store,
+            sources,
+            companies,
+            self.clock,
+            lambda: Pace(per_second, sleep=self.slept.append, clock=lambda: 0.0),
         )
 
     def stored(self, kind: str | None = None) -> pd.DataFrame:
@@ -224,8 +239,44 @@ def test_a_source_is_asked_again_from_before_its_last_event(desk: Desk) -> None:
     assert [start for _, start in local.asked] == [None] * 4
 
 
-def test_a_rate_limit_ends_the_asking_of_that_source_only(desk: Desk) -> None:
-    busy = Wire(name="busy", outcomes={"BBB": Outcome.RATE_LIMITED})
+def test_what_is_known_from_the_asking_was_not_seen_before_the_reply(desk: Desk) -> None:
+    """It may wait for its turn or for a slow reply; other times are the source's word."""
+    asked = []
+
+    def slowly(symbol: str, asked_at: pd.Timestamp) -> list[dict[str, Any]]:
+        asked.append(asked_at)
+        desk.moment += pd.Timedelta(seconds=40)
+        headline = event(symbol, kind="other", known_at=asked_at, happened_at=asked_at, source="news")
+        return [event(symbol), headline, *plan("2024-04-24", known=asked_at)]
+
+    desk.run(Wire(slowly, "news"))
+    seen = asked[0] + pd.Timedelta(seconds=41)
+    known_at = desk.stored().set_index("kind")["known_at"].to_dict()
+    assert known_at == {
+        "results": pd.Timestamp("2024-01-30 21:30", tz="UTC"),
+        "other": seen,
+        "results_scheduled": seen,
+    }
+
+
+def test_sources_of_one_host_share_its_pace(desk: Desk) -> None:
+    page = Wire(name="page", host="shared", requests=2)
+    news, local = Wire(name="news", host="shared"), Wire(name="local", remote=False)
+    desk.run(page, news, local, Wire(name="other"), symbols=("AAA", "BBB"), per_second=0.5)
+    # Beyond a burst of three: the second page, and two askings for news.
+    assert desk.slept == pytest.approx([2.0, 4.0, 6.0])
+
+
+def test_a_host_that_asks_to_be_left_alone_is_not_asked_by_another_source(desk: Desk) -> None:
+    busy = Wire(name="page", host="shared", outcomes={"BBB": Outcome.RATE_LIMITED})
+    news, other = Wire(name="news", host="shared"), Wire(name="other", host="another")
+    report = desk.run(busy, news, other, symbols=SYMBOLS)
+    assert (len(busy.asked), len(news.asked), len(other.asked)) == (2, 0, 3)
+    assert report.loc[report["source"] == "news", "outcome"].tolist() == ["rate_limited"] * 3
+
+
+def test_a_rate_limit_ends_the_asking_of_that_host_only(desk: Desk) -> None:
+    busy = Wire(name="busy", host="busy", outcomes={"BBB": Outcome.RATE_LIMITED})
     other = Wire(lambda symbol, asked_at: [event(symbol)])
     report = desk.run(busy, other, symbols=SYMBOLS)
     assert [symbol for symbol, _ in busy.asked] == ["AAA", "BBB"]
@@ -382,7 +433,7 @@ def test_events_can_be_chosen(workspace: Workspace) -> None:
 
 
 def test_prices_arrive_whatever_becomes_of_events(workspace: Workspace) -> None:
-    down = Wire(name="down", outcomes={"AAPL": Outcome.TRANSIENT})
+    down = Wire(name="down", host="down", outcomes={"AAPL": Outcome.TRANSIENT})
     outcomes = workspace.update(
         ["AAPL", "NONE"], "sample", events=[down, Wire(name="broken", error=KeyError("x"))]
     )

@@ -1,7 +1,7 @@
 """Files of company events: their four shapes, what a date counts for, how what does not fit is refused."""
 
 import math
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -172,14 +172,48 @@ def test_filings_tell_one_event_for_each_kind_of_item(write) -> None:
         )
     )
     assert rows[["kind", "known_at", "title"]].to_numpy().tolist() == [
-        ["policy", utc("2020-02-10 21:30"), "8-K, item 7.01"],
-        ["results", utc("2020-02-10 21:30"), "8-K, item 2.02"],
-        ["policy", utc("2020-02-11 13:00"), "8-K, item 1.01, 8.01"],
-        ["leadership", utc("2020-02-11 13:00"), "8-K, item 5.02"],
-        ["restructuring", utc("2020-02-12 13:00"), "8-K, item 2.05"],
-        ["results", utc("2020-02-14 13:00"), "8-K, item 2.02"],
+        ["policy", utc("2020-02-11 02:30"), "8-K, item 7.01"],
+        ["results", utc("2020-02-11 02:30"), "8-K, item 2.02"],
+        ["policy", utc("2020-02-11 18:00"), "8-K, item 1.01, 8.01"],
+        ["leadership", utc("2020-02-11 18:00"), "8-K, item 5.02"],
+        ["restructuring", utc("2020-02-12 18:00"), "8-K, item 2.05"],
+        ["results", utc("2020-02-14 18:00"), "8-K, item 2.02"],
     ]
     assert rows[["tone", "magnitude"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("day", ["2024-01-17", "2024-03-10", "2024-07-05", "2024-11-03"])
+def test_whatever_clock_a_filing_has_it_is_never_known_too_early(write, day: str) -> None:
+    """The two ways in which the SEC sends one moment: in UTC, and in New York time with a Z."""
+    start = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    truth = [start + timedelta(minutes=10 * step) for step in range(-200, 200)]
+    for zone, latest in ((UTC, timedelta(hours=5)), (NEW_YORK, timedelta(hours=1))):
+        clocks = [f"{moment.astimezone(zone):%Y-%m-%dT%H:%M:%S.000Z}" for moment in truth]
+        lines = [f"INTC,{clock},True,https://x/{place}" for place, clock in enumerate(clocks)]
+        known_at = read_events(write("ticker,accept_utc,is_results_202,url", *lines)).set_index("url")[
+            "known_at"
+        ]
+        late = [known_at[f"https://x/{place}"] - moment for place, moment in enumerate(truth)]
+        assert min(late) >= timedelta(0)
+        assert max(late) <= latest
+
+
+def test_a_filing_from_after_the_close_moves_the_next_session(write) -> None:
+    """16:05 in New York, with a Z; a date without a time counts to its end."""
+    rows = read_events(
+        write(
+            "ticker,accept_utc,is_results_202",
+            "INTC,2024-01-25T16:05:00.000Z,True",
+            "INTC,2024-04-25 16:05:00,True",
+            "INTC,2024-08-01,True",
+        )
+    )
+    assert rows["known_at"].tolist() == [
+        utc("2024-01-25 21:05"),
+        utc("2024-04-25 20:05"),
+        utc("2024-08-02 03:59:59"),
+    ]
+    assert moved(rows) == ["2024-01-26", "2024-04-26", "2024-08-02"]
 
 
 def test_filings_need_no_items(write) -> None:

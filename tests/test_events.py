@@ -64,7 +64,7 @@ def test_rows_get_their_types() -> None:
     ("change", "told"),
     [
         ({"symbol": "A B"}, "column symbol: no ticker"),
-        ({"kind": "rumour"}, "column kind: no kind; expected results, profit, .*rumour"),
+        ({"kind": "rumour"}, "column kind: no kind; choose one of results, profit, .*rumour"),
         ({"tone": 1.01}, "column tone: outside -1..1 .*1.01"),
         ({"magnitude": -0.1}, "column magnitude: negative or not finite .*-0.1"),
         ({"magnitude": np.inf}, "column magnitude: negative or not finite .*inf"),
@@ -243,11 +243,23 @@ def test_a_regular_report_was_announced_ten_sessions_before() -> None:
     assert plan["known_at"] == MARKETS["XNYS"].session_open(SESSIONS[71])
 
 
-@pytest.mark.parametrize(("days", "plans"), [(59, 0), (60, 1)])
+@pytest.mark.parametrize(("days", "plans"), [(59, 0), (60, 1), (200, 1), (201, 0)])
 def test_a_warning_between_two_quarters_is_never_announced(days: int, plans: int) -> None:
     first = utc("2023-01-10 12:00")
     rows = table(event(first), event(first + pd.Timedelta(days=days), url="later"))
     assert len(backfilled(rows)) == plans
+
+
+def test_a_warning_takes_no_plan_from_results_announced_before_it() -> None:
+    regular, warned = (20, 17, 0.1, "yahoo"), (56, 12, -0.9, "yahoo")
+    due = (63, 17, None, "yahoo")
+    plan = backfilled(results([regular, due]))
+    pd.testing.assert_frame_equal(backfilled(results([regular, warned, due])), plan)
+
+
+def test_no_date_is_made_up_from_chosen_events() -> None:
+    rows = results([(20, 17, 0.1, "sample"), (80, 17, None, "sample")])
+    assert backfilled(rows).empty
 
 
 def test_nothing_is_made_up_once_plans_are_stored() -> None:
@@ -285,13 +297,14 @@ def test_plans_are_made_up_as_by_a_plain_loop(
         first = at(stored)
         plan = event(first, "results_scheduled", happened_at=at(stored + 5), url="plan")
         rows = pd.concat([rows, table(plan)], ignore_index=True)
-    expected, before = [], None
+    expected, earlier = [], []
     for _, row in distinct_results(rows, "XNYS").iterrows():
         known = MARKETS["XNYS"].session_open(SESSIONS[session_of(row) - 10])
-        regular = before is not None and row["known_at"] - before >= pd.Timedelta(days=60)
-        if regular and (first is None or known < first):
+        before = max((one for one in earlier if one < known), default=None)
+        days = None if before is None else (row["known_at"] - before) / pd.Timedelta(days=1)
+        if days is not None and 60 <= days <= 200 and (first is None or known < first):
             expected.append((known, row["happened_at"]))
-        before = row["known_at"]
+        earlier.append(row["known_at"])
     made_up = backfilled(rows)
     assert list(zip(made_up["known_at"], made_up["happened_at"], strict=True)) == expected
 

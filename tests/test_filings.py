@@ -74,7 +74,7 @@ def utc(text: str) -> pd.Timestamp:
 
 
 def test_a_filing_becomes_an_event(source: Filings, sec: SecStub) -> None:
-    assert (source.name, source.remote) == ("filings", True)
+    assert (source.name, source.remote, source.host, source.requests) == ("filings", True, "sec", 1)
     (row,) = rows_of(source.tell(AAA, ASKED_AT)).to_dict("records")
     assert pd.isna(row.pop("tone"))
     assert pd.isna(row.pop("magnitude"))

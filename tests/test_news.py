@@ -337,5 +337,4 @@ def test_prices_and_headlines_take_turns(source: YahooNews, yahoo: NewsStub) -> 
 
 
 def test_protocol(source: YahooNews) -> None:
-    assert source.name == "news"
-    assert source.remote
+    assert (source.name, source.remote, source.host, source.requests) == ("news", True, "yahoo", 1)

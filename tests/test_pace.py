@@ -77,19 +77,26 @@ def paced(time: Time, per_second: float | None = None, first_wait: float = 2.0) 
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.floats(0.05, 20), st.lists(st.floats(0, 30), min_size=20, max_size=60), st.floats(0, 0.5))
-def test_the_rate_holds_over_every_stretch(per_second: float, pauses: list[float], seconds: float) -> None:
-    """However the work between requests comes and goes, and however long they take."""
+@given(
+    st.floats(0.05, 20),
+    st.lists(st.floats(0, 30), min_size=20, max_size=60),
+    st.floats(0, 0.5),
+    st.integers(1, BURST),
+)
+def test_the_rate_holds_over_every_stretch(
+    per_second: float, pauses: list[float], seconds: float, requests: int
+) -> None:
+    """However the work between requests comes and goes, however long they take, and how many are one."""
     time = Time()
     source, pace = Script(time, seconds=seconds), paced(time, per_second)
     for pause in pauses:
         time.pass_(pause / per_second / 10)
-        assert pace.fetch(source, "AAA").outcome is OK
+        assert pace.fetch(source, "AAA", requests=requests).outcome is OK
     moments = source.moments
     for first in range(len(moments)):
         for last in range(first, len(moments)):
             allowed = BURST + (moments[last] - moments[first]) * per_second
-            assert last - first + 1 <= allowed + 1e-6
+            assert requests * (last - first + 1) <= allowed + 1e-6
 
 
 def test_without_work_between_requests_come_at_the_rate(time: Time) -> None:
@@ -98,6 +105,13 @@ def test_without_work_between_requests_come_at_the_rate(time: Time) -> None:
         pace.fetch(source, "AAA")
     gaps = [after - before for before, after in zip(source.moments, source.moments[1:], strict=False)]
     assert gaps == pytest.approx([0.0] * (BURST - 1) + [2.0] * 50)
+
+
+def test_what_costs_two_requests_takes_two_turns(time: Time) -> None:
+    source, pace = Script(time), paced(time, 0.5)
+    for requests in (2, 2, 1, 2):
+        pace.fetch(source, "AAA", requests=requests)
+    assert [moment - source.moments[0] for moment in source.moments] == pytest.approx([0, 2, 4, 8])
 
 
 def test_a_pause_saves_no_more_than_a_burst(time: Time) -> None:

@@ -112,6 +112,8 @@ def test_events_that_fail_are_named_and_stop_nothing(
     class Refused:
         name = "wire"
         remote = True
+        host = "wire"
+        requests = 1
 
         def tell(
             self, instrument: Instrument, asked_at: pd.Timestamp, since: pd.Timestamp | None = None

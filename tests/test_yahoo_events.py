@@ -195,7 +195,26 @@ def test_a_date_alone_is_planned_for_its_midday_and_known_at_its_end(
     planned = tell(source, aaa, "2025-03-04 16:00Z")
     assert moments(of_kind(planned, "results_scheduled")) == ["2025-03-04 17:00:00"]
     assert tell(source, aaa, "2025-03-04 20:00Z").empty
+    aaa.rows = [("March 4, 2025", "1.00", "1.10", "+10.00")]
     assert moments(of_kind(tell(source, aaa, "2025-03-05 05:00Z"), "results")) == ["2025-03-05 04:59:59"]
+
+
+def test_results_that_were_put_off_have_not_come(source: YahooEvents, aaa: StubCompany) -> None:
+    """A date that has passed without figures waits for three days, in which it may move."""
+    aaa.rows = [row("2025-02-10 07:00", 1.20)]
+    assert tell(source, aaa, "2025-02-11 12:00Z").empty
+    aaa.rows = [row("2025-02-18 07:00", 1.20)]
+    later = tell(source, aaa, "2025-02-12 12:00Z")
+    assert later[["kind", "happened_at"]].to_numpy().tolist() == [
+        ["results_scheduled", pd.Timestamp("2025-02-18 12:00Z")]
+    ]
+    assert tell(source, aaa, "2025-02-21 12:00Z").empty
+    told = tell(source, aaa, "2025-02-21 12:01Z")
+    assert told[["kind", "happened_at", "known_at"]].to_numpy().tolist() == [
+        ["results", *[pd.Timestamp("2025-02-18 12:00Z")] * 2]
+    ]
+    aaa.rows = [row("2025-02-18 07:00", 1.20, 1.30, 8.33)]
+    assert tell(source, aaa, "2025-02-18 12:00Z")["kind"].tolist() == ["results"]
 
 
 @pytest.mark.parametrize(
@@ -397,7 +416,9 @@ def test_requests_of_a_company(source: YahooEvents, yahoo: YahooEventsStub, aaa:
     tell(source, aaa)
     yahoo.requests.clear()
     tell(source, aaa)
-    assert [path for path in yahoo.requests if path != "fc.yahoo.com"] == [
+    asked = [path for path in yahoo.requests if path != "fc.yahoo.com"]
+    assert len(asked) == source.requests
+    assert asked == [
         "finance.yahoo.com/calendar/earnings",
         "query2.finance.yahoo.com/v10/finance/quoteSummary/AAA",
     ]
@@ -579,8 +600,7 @@ def test_prices_do_not_depend_on_it(yahoo: YahooEventsStub, aaa: StubCompany, so
 
 
 def test_protocol(source: YahooEvents) -> None:
-    assert source.name == "yahoo"
-    assert source.remote
+    assert (source.name, source.remote, source.host) == ("yahoo", True, "yahoo")
 
 
 CHILD = """

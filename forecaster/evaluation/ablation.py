@@ -14,7 +14,7 @@ from forecaster.evaluation.kept import Kept, Part
 from forecaster.evaluation.shrinkage import group_means, shrink
 from forecaster.evaluation.significance import paired_test
 from forecaster.evaluation.walk import walk
-from forecaster.events import BACKFILL, moved_session
+from forecaster.events import moved_session
 from forecaster.features import assemble
 from forecaster.features.company import OTHERS
 from forecaster.history import History
@@ -136,7 +136,7 @@ def ablate(
 
 def announced_dates(history: History) -> pd.Series:
     """Tell which of the events announce a date of results, stored or made up from those that followed."""
-    return (history.events["kind"] == "results_scheduled") | (history.events["source"] == BACKFILL)
+    return history.events["kind"] == "results_scheduled"
 
 
 def _variants(history: History, recipe: Recipe) -> Iterator[_Variant]:

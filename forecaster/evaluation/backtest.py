@@ -7,6 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from forecaster.config import Recipe
+from forecaster.evaluation.ablation import announced_dates
 from forecaster.evaluation.folds import Plan
 from forecaster.evaluation.kept import InMemory, Part
 from forecaster.evaluation.scores import Scores, score
@@ -14,7 +15,7 @@ from forecaster.evaluation.verdict import verdict
 from forecaster.evaluation.walk import walk, with_members
 from forecaster.features import assemble
 from forecaster.history import History
-from forecaster.models import SERVED
+from forecaster.models import SERVED, UNDATED
 from forecaster.progress import Progress, silent
 from forecaster.windows import Windows
 
@@ -71,7 +72,8 @@ def backtest(
     models : sequence of str, optional
         Names in `models.KINDS` and `models.pool.POOLS`; default: the last price, EWMA-t, GJR-t and
         HARX, the recipe's cells and their pool, "served". The last price is always among them, and
-        so are the members of a pool.
+        so are the members of a pool. Where dates of results were made up, HARX stands there without any
+        announced date, too.
     plan : Plan, optional
         In place of `folds` and `test_sessions`: refits by months or sessions, on dates of one's own.
     jobs : int
@@ -85,12 +87,20 @@ def backtest(
         For an unknown model, or a plan that is none.
     """
     chosen = history.only(recipe.universe) if recipe.universe else history
-    windows = Windows(assemble(chosen, recipe.groups), recipe.lookback, recipe.horizon)
+
+    def windows_of(known: History) -> Windows:
+        return Windows(assemble(known, recipe.groups), recipe.lookback, recipe.horizon)
+
+    windows = windows_of(chosen)
     cut = (plan or Plan(folds=folds, test_sessions=test_sessions)).cut(windows)
     names = with_members(models if models is not None else [*BESIDE, *recipe.cells, SERVED], recipe)
     kept = InMemory()
     walk(windows, cut, names, recipe, steps_of(recipe), kept, progress, jobs)
     tables = [kept.get(Part(name, place)) for name in names for place in range(len(cut))]
+    if chosen.has_backfill and "harx" in names:
+        undated, alone = windows_of(chosen.but_events(~announced_dates(chosen))), InMemory()
+        walk(undated, cut, ["harx"], recipe, steps_of(recipe), alone, progress, jobs)
+        tables += [alone.get(Part("harx", place)).assign(model=UNDATED) for place in range(len(cut))]
     return Backtest(pd.concat(tables, ignore_index=True), recipe, chosen.fingerprint)
 
 

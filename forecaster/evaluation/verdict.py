@@ -13,7 +13,7 @@ import pandas as pd
 from forecaster.evaluation.comparisons import CLASSICAL_RIVALS
 from forecaster.evaluation.scores import Scores
 from forecaster.evaluation.significance import LEVEL, enough_dates
-from forecaster.models import LAST_PRICE, SERVED, TITLES
+from forecaster.models import LAST_PRICE, SERVED, TITLES, UNDATED
 
 NEGLIGIBLE = 0.1
 """Per cent of the last price's error below which a difference is not worth a word."""
@@ -23,6 +23,11 @@ SUSPICIOUS_SKILL, SUSPICIOUS_DIRECTION = 2.0, 54.0
 
 EXPECTED_ORDER = ("constant", "rolling_t", "ewma_t", "garch_t", "gjr_t", "harx")
 """Classical models, each of which usually has a lower log score than those before it."""
+
+MADE_UP = (
+    f"Dates of results from before they were stored count as announced ten sessions ahead; "
+    f"{TITLES[UNDATED]} stands beside."
+)
 
 
 def verdict(scores: pd.DataFrame, step: int = 1, model: str = SERVED) -> str:
@@ -45,6 +50,7 @@ def verdict(scores: pd.DataFrame, step: int = 1, model: str = SERVED) -> str:
         _price(row),
         _best(at_step),
         _suspicion(row, at_step),
+        MADE_UP if UNDATED in set(at_step["model"]) else "",
     ]
     return " ".join(part for part in parts if part)
 

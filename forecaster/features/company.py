@@ -37,7 +37,10 @@ FADES = 5.0
 """Sessions after which the trace of an event has faded to 1/e."""
 
 QUARTER = 100
-"""Sessions after the last results, or past the last planned ones, from which nothing is known any more."""
+"""Sessions after the last results from which nothing is known of any more."""
+
+PLAN_SPEAKS_FOR = 45
+"""Sessions past the last planned date from which it is unknown when the next is."""
 
 YEAR = 252
 EITHER_WAY = 3
@@ -47,7 +50,7 @@ sessions either way, each as likely."""
 APART = 30
 """Results of two quarters lie further apart than so many sessions."""
 
-EARLY = 10
+EARLY = 5
 """Sessions by which results may come before their announced date, and still be the announced ones."""
 
 SPEAKS_FOR = 260
@@ -101,8 +104,8 @@ def known(bars: Bars, exchange: str, events: pd.DataFrame) -> Known:
         "results_recent": _fading(came, np.ones(len(came)), position),
         "results_tone": _fading(came, results["tone"].fillna(0.0).to_numpy(), position),
         "results_surprise": _fading(came, np.log1p(results["magnitude"].fillna(0.0).to_numpy()), position),
-        "results_plan_known": position - planned <= QUARTER,
-        "dividend_plan_known": position - _in_force(dividends, position) <= QUARTER,
+        "results_plan_known": position - planned <= PLAN_SPEAKS_FOR,
+        "dividend_plan_known": position - _in_force(dividends, position) <= PLAN_SPEAKS_FOR,
     }
     for kind in OTHERS:
         rows = events[events["kind"] == kind]
@@ -152,15 +155,16 @@ def _plans(events: pd.DataFrame, exchange: str, kind: str) -> pd.DataFrame:
     since = moved_session(rows, exchange, "known_at")
     replaced = pd.Series(since, rows["known_at"]).groupby(level=0).first()
     until = replaced.shift(-1, fill_value=np.iinfo(np.int64).max).reindex(rows["known_at"]).to_numpy() - 1
-    share = 1 / rows.groupby("known_at")["known_at"].transform("size")
-    return pd.DataFrame(
-        {
-            "position": moved_session(rows, exchange),
-            "mass": rows["magnitude"].fillna(share).to_numpy(),
-            "since": since,
-            "until": until,
-        }
-    )
+    planned = moved_session(rows, exchange)
+    plans = pd.DataFrame({"position": planned, "mass": rows["magnitude"], "since": since, "until": until})
+    plans["known_at"] = rows["known_at"]
+    plans = plans.sort_values(["known_at", "position"], kind="stable")
+    # Dates further apart are of other quarters, and each is certain by itself.
+    quarter = (plans.groupby("known_at")["position"].diff() > APART).cumsum()
+    share = 1 / plans.groupby(["known_at", quarter])["position"].transform("size")
+    plans["mass"] = plans["mass"].fillna(share)
+    together = plans.groupby(["known_at", "position", "since", "until"], as_index=False)["mass"].sum()
+    return together.assign(mass=together["mass"].clip(upper=1.0))
 
 
 def _in_force(plans: pd.DataFrame, position: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pandas as pd
@@ -56,8 +56,8 @@ def update_events(
 ) -> pd.DataFrame:
     """Ask each source for the events of each company and append what is new.
 
-    A source that fails never stops the others: how it ended is written down beside each symbol, and a
-    source that asks to be left alone, or is down, is not asked further.
+    A source that fails never stops those of other hosts: how it ended is written down beside each symbol,
+    and a host that asks to be left alone, or is down, is not asked further.
 
     New is an event that is not stored, or whose tone, magnitude or title has changed; a headline only
     if its source has not told it before; announced dates, all of one moment together, only if they
@@ -68,7 +68,7 @@ def update_events(
     clock : callable
         Tells the present moment, in UTC.
     pace : callable
-        Makes the pace at which one remote source is asked. Default: no limit.
+        Makes the pace at which one host is asked, by all of its sources. Default: no limit.
 
     Returns
     -------
@@ -76,9 +76,10 @@ def update_events(
         Per source and symbol: symbol, source, outcome, rows (appended), detail.
     """
     reports = [_report([], "")]
+    paces: dict[str, Pace] = {}
     for source in sources:
         with progress(f"Events from {source.name}", len(instruments)) as advance:
-            turns = pace() if source.remote else Pace()
+            turns = paces.setdefault(source.host, pace()) if source.remote else Pace()
             batches = _batches(store, source, instruments, clock, turns, advance)
             reports += [_write(store, source.name, told, clock) for told in batches]
     return pd.concat(reports, ignore_index=True)
@@ -121,8 +122,13 @@ class _Asked:
     clock: Clock
 
     def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> Told:
+        asked_at = self.clock()
         try:
-            return self.source.tell(self.instruments[symbol], self.clock(), start)
+            told = self.source.tell(self.instruments[symbol], asked_at, start)
+            # What is known from this asking was not seen before the reply, which may be slow.
+            known_at = told.events["known_at"]
+            seen_at = known_at.mask(known_at == asked_at, self.clock())
+            return replace(told, events=told.events.assign(known_at=seen_at))
         except (ForecasterError, OSError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Replies of an unforeseen form; prices, and the other sources, do not depend on them.
             reason = " ".join(str(error).split()) or "no reason given"
@@ -147,7 +153,7 @@ def _batches(
         if pace.stopped:
             waiting.append(Told(symbol, pace.stopped[0], detail=pace.stopped[1]))
             continue
-        waiting.append(pace.fetch(asked, symbol, starts.get(symbol)))
+        waiting.append(pace.fetch(asked, symbol, starts.get(symbol), source.requests))
         advance(symbol)
         if len(waiting) >= BATCH or time.monotonic() - since > LONGEST_WAIT:
             yield waiting

@@ -76,10 +76,16 @@ class Pace:
         """Why nothing more is asked: an outcome and a line for a person; None while the circuit is closed."""
         return self._stopped
 
-    def fetch(self, source: Asked[R], symbol: str, start: pd.Timestamp | None = None) -> R:
-        """Ask a source for a symbol when it is due, and again if it stumbles."""
+    def fetch(self, source: Asked[R], symbol: str, start: pd.Timestamp | None = None, requests: int = 1) -> R:
+        """Ask a source for a symbol when it is due, and again if it stumbles.
+
+        Parameters
+        ----------
+        requests : int
+            What one asking counts for, at most `BURST`.
+        """
         for attempt in range(1, ATTEMPTS + 1):
-            self._take_turn()
+            self._take_turns(requests)
             fetched = source.fetch(symbol, start)
             if fetched.outcome is not Outcome.TRANSIENT or attempt == ATTEMPTS:
                 break
@@ -88,16 +94,16 @@ class Pace:
         self._count(fetched)
         return fetched
 
-    def _take_turn(self) -> None:
+    def _take_turns(self, count: int) -> None:
         if self._per_second is None:
             return
         now = self._clock()
         self._tokens = min(BURST, self._tokens + (now - self._counted_at) * self._per_second)
         self._counted_at = now
-        if self._tokens < 1:
-            self._sleep((1 - self._tokens) / self._per_second)
+        if self._tokens < count:
+            self._sleep((count - self._tokens) / self._per_second)
         # The bucket may stand below zero: what the sleep fills in is counted at the next turn.
-        self._tokens -= 1
+        self._tokens -= count
 
     def _count(self, fetched: Reply) -> None:
         if fetched.outcome is Outcome.RATE_LIMITED:

@@ -74,6 +74,9 @@ LAST_PRICE = "rolling_t"
 SERVED = "served"
 """What the service issues: the pool of the recipe's networks."""
 
+UNDATED = "harx_undated"
+"""HARX without announced dates of results: stands beside where some of those were made up."""
+
 TITLES = {
     "constant": "Last price, constant width",
     "rolling_t": "Last price, rolling-250 Student-t",
@@ -82,6 +85,7 @@ TITLES = {
     "gjr_t": "GJR-GARCH-t",
     "har": "HAR on ranges",
     "harx": "HARX",
+    UNDATED: "HARX without announced dates",
     "boosting": "Gradient boosting",
     "pool_classical": "Pool of the classical models",
     "rnn": "Simple RNN",

@@ -125,10 +125,14 @@ class StudentTHead(layers.Layer):
         df = LEAST_DF + ops.softplus(self.tail(state))
         return ops.stack([mean, sigma, df], axis=-1)
 
-    def begin_at(self, skip: Skip) -> None:
-        """Take over the linear part and the degrees of freedom."""
+    def rest_on(self, skip: Skip) -> None:
+        """Take over the linear part."""
         self.growth_of_inputs.set_weights([skip.inputs, skip.bias])
         self.growth_ahead.set_weights([skip.ahead[:, None]])
+
+    def begin_at(self, skip: Skip) -> None:
+        """Take over the linear part and the degrees of freedom."""
+        self.rest_on(skip)
         kernel, _ = self.tail.get_weights()
         first = np.log(np.expm1(max(skip.df - LEAST_DF, LEAST_START)))
         self.tail.set_weights([kernel, np.full(self.horizon, first, np.float32)])
@@ -200,7 +204,9 @@ def build(
         Reads windows (batch, lookback, features) and gives the distribution at their end: the
         canonical forecast.
     """
-    standardise = Standardise(scaler.mean_.tolist(), scaler.scale_.tolist(), name="standardise")
+    # What never varied in training has taught nothing: it is read as 0.
+    scale = np.where(scaler.var_ > 0, scaler.scale_, np.finfo(np.float32).max)
+    standardise = Standardise(scaler.mean_.tolist(), scale.tolist(), name="standardise")
     recurrent = CELLS[cell](recipe.units, return_sequences=True, name=cell)
     dropout = layers.Dropout(recipe.dropout, name="dropout")
     head = StudentTHead(recipe.horizon, name="head")
@@ -327,16 +333,22 @@ class Recurrent:
         training = cutoffs[known_at[cutoffs] <= last_training]
         validation = cutoffs[known_at[cutoffs] > last_training]
         scaler = StandardScaler().fit(windows.panel.values[training].astype(np.float64))
-        scaled = np.clip(scaler.transform(windows.panel.values[training]), -LIMIT, LIMIT)
-        skip = fit_skip(windows, training, last_training, scaled.astype(np.float32))
+        def linear(rows: np.ndarray, until: np.datetime64) -> Skip:
+            scaled = np.clip(scaler.transform(windows.panel.values[rows]), -LIMIT, LIMIT)
+            return fit_skip(windows, rows, until, scaled.astype(np.float32))
+
+        first, last = linear(training, last_training), linear(cutoffs, known_by)
         held = SegmentBatches(windows, validation, known_by, self.recipe)
         for seed in self.seeds:
             keras.utils.set_random_seed(seed)
             learner, reader = build(self.recipe, self.name, scaler, len(windows.panel.ahead_names))
-            reader.get_layer("head").begin_at(skip)
+            head = reader.get_layer("head")
+            head.begin_at(first)
             shuffle = np.random.default_rng(seed)
             batches = SegmentBatches(windows, training, last_training, self.recipe, shuffle)
             self._train(learner, batches, held, f"{self.name}, seed {seed}", advance)
+            # The corrections stand; what they correct may learn from the sessions held back, too.
+            head.rest_on(last)
             self.networks.append(reader)
         return self
 
@@ -364,7 +376,7 @@ class Recurrent:
             shuffle=False,
             verbose=0,
         )
-        if stop.best >= without:
+        if not stop.best < without:
             learner.set_weights(weights)
         for _ in range(self.recipe.epochs - report.epochs):
             advance(title)

@@ -110,11 +110,17 @@ class EventSource(Protocol):
     ----------
     name : str
     remote : bool
-        Whether a fetch asks somebody else's server, and is therefore paced.
+        Whether it asks somebody else's server, and is therefore paced.
+    host : str
+        Whose server that is, such as "yahoo"; sources of one host share its pace. Empty if not remote.
+    requests : int
+        Requests that one company costs as a rule.
     """
 
     name: str
     remote: bool
+    host: str
+    requests: int
 
     def tell(self, instrument: Instrument, asked_at: pd.Timestamp, since: pd.Timestamp | None = None) -> Told:
         """Fetch the events of one company.
@@ -122,7 +128,8 @@ class EventSource(Protocol):
         Parameters
         ----------
         asked_at : Timestamp
-            UTC; when announced dates and headlines were seen, and so known at the latest.
+            UTC; ``known_at`` of announced dates and headlines. An update stores the time of the reply
+            in its place.
         since : Timestamp, optional
             UTC; earlier events need not be told again. None: all there are.
         """

@@ -26,15 +26,17 @@ SHAPES: dict[str, tuple[str, ...]] = {
 }
 """Shape -> the columns by which a file is recognised; ``ticker`` stands for ``symbol`` as well."""
 
-KIND_OF_ITEM = {
-    "1.01": "policy",
-    "2.02": "results",
-    "2.05": "restructuring",
-    "5.02": "leadership",
-    "7.01": "policy",
-    "8.01": "policy",
+ITEMS: dict[str, tuple[str, str]] = {
+    "1.01": ("policy", "entry into a material agreement"),
+    "2.02": ("results", "results of operations and financial condition"),
+    "2.05": ("restructuring", "costs of exit or disposal activities"),
+    "5.02": ("leadership", "departure or election of directors or officers"),
+    "7.01": ("policy", "disclosure to everybody at once (Regulation FD)"),
+    "8.01": ("policy", "other events"),
 }
-"""Item of SEC form 8-K -> kind of event."""
+"""Item of SEC form 8-K -> kind of event, and what the item is about."""
+
+EASTERN = "America/New_York"
 
 LARGE_SURPRISE = 10.0
 """Surprise, in per cent of the estimate, whose tone is tanh(1) = 0.76."""
@@ -45,6 +47,22 @@ _DATE = r"\d{4}-\d{2}-\d{2}"
 _MOMENT = _DATE + r"[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?"
 _ZONED = _MOMENT + r"(?:Z|[+-]\d{2}:?\d{2})"
 _TIME = r"(?:\d|[01]\d|2[0-3]):[0-5]\d"
+
+
+def in_utc(clock: pd.Series, zone: str) -> pd.Series:
+    """Turn what a clock in a zone showed into moments in UTC.
+
+    A time that a clock change skips becomes the next that there is; of one that comes twice the later
+    is taken.
+
+    Parameters
+    ----------
+    clock : Series
+        Without a time zone; NaT stays.
+    """
+    is_summer = np.zeros(len(clock), dtype=bool)
+    local = clock.dt.tz_localize(zone, ambiguous=is_summer, nonexistent="shift_forward")
+    return local.dt.tz_convert("UTC")
 
 
 def is_events(path: Path) -> bool:
@@ -72,13 +90,16 @@ def read_events(path: Path, exchange: str = "XNYS") -> pd.DataFrame:
     - public events: symbol, kind, happened_on (a date), known_time_et (HH:MM in New York, or empty);
       optional tone, title, url, source.
     - filings: ticker, accept_utc, is_results_202; optional is_leadership_502, items (such as
-      "2.02,9.01"), form, url. One event for each kind among the items, see `KIND_OF_ITEM`; amendments,
+      "2.02,9.01"), form, url. One event for each kind among the items, see `ITEMS`; amendments,
       whose form ends in /A, tell nothing new and are left out.
     - results: ticker, announce_utc, surprise_pct (per cent of the estimate); optional eps_estimate,
       eps_actual, url. Magnitude is the absolute surprise, tone is tanh(surprise / 10 %); both are
       missing where the surprise is.
 
     Times are ISO 8601 with a zone; those of ``accept_utc`` and ``announce_utc`` are in UTC without one.
+    The clock of ``accept_utc`` is read as New York's all the same: the SEC writes a Z behind the New York
+    time of part of the filers. So a filing is never known too early; where the clock was UTC, it is known
+    four or five hours late.
     A date without a time counts from the next session: it is known at the end of that day where the
     exchange is. A planned date without a time stands for midday.
 
@@ -254,20 +275,22 @@ def _public_events(sheet: _Sheet) -> pd.DataFrame:
         reason = f"expected a time of the day in New York, HH:MM, or nothing; got {times[label]!r}"
         raise sheet.fault(label, "known_time_et", reason)
     since_midnight = pd.to_timedelta(times.where(is_told) + ":00", errors="coerce")
-    known_at = _at_local_time(day["moment"], since_midnight, "America/New_York").fillna(sheet.ends(day))
+    known_at = _at_local_time(day["moment"], since_midnight, EASTERN).fillna(sheet.ends(day))
     return pd.DataFrame(
         {"kind": kind, "happened_at": known_at, "known_at": known_at, "tone": sheet.numbers("tone", -1, 1)}
     )
 
 
 def _filings(sheet: _Sheet) -> pd.DataFrame:
-    accepted = sheet.ends(sheet.moments("accept_utc", is_utc=True))
+    told = sheet.moments("accept_utc", is_utc=True)
+    clock = told["moment"].dt.tz_localize(None)
+    accepted = sheet.ends(told.assign(moment=told["moment"].where(told["is_date"], in_utc(clock, EASTERN))))
     items = sheet.texts("items").str.findall(r"\d\.\d{2}").map(set)
     is_first = ~sheet.texts("form").str.upper().str.endswith("/A")
     flagged = {"2.02": sheet.flags("is_results_202"), "5.02": sheet.flags("is_leadership_502")}
     frames = []
-    for kind in dict.fromkeys(KIND_OF_ITEM.values()):
-        its_items = [item for item, one in KIND_OF_ITEM.items() if one == kind]
+    for kind in dict.fromkeys(kind for kind, _ in ITEMS.values()):
+        its_items = [item for item, (one, _) in ITEMS.items() if one == kind]
         has = {item: items.map(lambda found, item=item: item in found) for item in its_items}
         has |= {item: has[item] | flagged[item] for item in its_items if item in flagged}
         told = pd.DataFrame(has)[is_first & pd.DataFrame(has).any(axis=1)]
@@ -337,17 +360,12 @@ def _shape(names: Iterable[str]) -> str | None:
 def _at_local_time(days: pd.Series, since_midnight: pd.Timedelta | pd.Series, zone: str) -> pd.Series:
     """Turn times of the day in a zone into moments in UTC.
 
-    A time that a clock change skips becomes the next that there is; of one that comes twice the later
-    is taken.
-
     Parameters
     ----------
     days : Series
         Midnights in UTC, which stand for dates.
     """
-    local = days.dt.tz_localize(None) + since_midnight
-    told = local.dt.tz_localize(zone, ambiguous=np.zeros(len(local), bool), nonexistent="shift_forward")
-    return told.dt.tz_convert("UTC")
+    return in_utc(days.dt.tz_localize(None) + since_midnight, zone)
 
 
 def _what_is_wrong(word: str) -> str:

@@ -19,21 +19,11 @@ from forecaster.events import checked
 from forecaster.instruments import Instrument
 from forecaster.sessions import calendar
 from forecaster.sources import Outcome, Told
+from forecaster.sources.event_files import EASTERN, END_OF_DAY, ITEMS, in_utc
 
 FIRST = pd.Timestamp("2004-08-23", tz="UTC")
 """The items of form 8-K have had today's numbers since then (SEC release 33-8400)."""
 
-ITEMS: dict[str, tuple[str, str]] = {
-    "2.02": ("results", "results of operations and financial condition"),
-    "5.02": ("leadership", "departure or election of directors or officers"),
-    "1.01": ("policy", "entry into a material agreement"),
-    "7.01": ("policy", "disclosure to everybody at once (Regulation FD)"),
-    "8.01": ("policy", "other events"),
-    "2.05": ("restructuring", "costs of exit or disposal activities"),
-}
-"""Item of form 8-K -> kind of event, and what the item is about."""
-
-EASTERN = "America/New_York"
 UNITED_STATES = "XNYS"
 """Calendar of every exchange in the United States."""
 
@@ -126,6 +116,8 @@ class Filings:
 
     name = "filings"
     remote = True
+    host = "sec"
+    requests = 1
 
     def __init__(
         self,
@@ -255,12 +247,9 @@ def _table(page: _Page) -> pd.DataFrame:
 
 
 def _known_at(accepted: pd.Series, filed: pd.Series) -> pd.Series:
-    """Read clock times as New York's; of an hour that comes twice, the second; without one, the day's end."""
+    """Read clock times as New York's; without one, the day's end."""
     clock = pd.to_datetime(accepted, format="ISO8601", errors="coerce", utc=True).dt.tz_convert(None)
-    clock = clock.fillna(filed + pd.Timedelta("23:59:59"))
-    is_summer = np.zeros(len(clock), dtype=bool)
-    eastern = clock.dt.tz_localize(EASTERN, ambiguous=is_summer, nonexistent="shift_forward")
-    return eastern.dt.tz_convert("UTC")
+    return in_utc(clock.fillna(filed + END_OF_DAY), EASTERN)
 
 
 def _rows(symbol: str, cik: int, filings: pd.DataFrame) -> list[dict[str, Any]]:

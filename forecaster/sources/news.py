@@ -19,7 +19,7 @@ from forecaster.errors import DataError, SourceError
 from forecaster.events import COLUMNS, checked
 from forecaster.instruments import Instrument
 from forecaster.sources import Outcome, Told
-from forecaster.sources.tone import judge
+from forecaster.sources.tone import _set, judge
 from forecaster.sources.yahoo import _DETAIL_LENGTH, _TURN, _client
 from forecaster.sources.yahoo_events import _attempt
 
@@ -36,25 +36,11 @@ TITLE_LENGTH = 300
 LEADING = frozenset({"the", "walt", "charles", "eli"})
 """Words at the start of a name that headlines leave out."""
 
-COMMON = frozenset(
-    {
-        *(
-            "advanced",
-            "american",
-            "applied",
-            "banco",
-            "bank",
-            "best",
-            "big",
-            "british",
-            "canadian",
-            "capital",
-        ),
-        *("central", "china", "consolidated", "deutsche", "digital", "eastern", "energy", "federal"),
-        *("financial", "first", "general", "global", "great", "group", "health", "holdings", "home"),
-        *("international", "japan", "national", "new", "northern", "of", "public", "royal", "southern"),
-        *("standard", "state", "taiwan", "texas", "u.s", "union", "united", "us", "western"),
-    }
+COMMON = _set(
+    "advanced american applied banco bank best big british canadian capital central china consolidated",
+    "deutsche digital eastern energy federal financial first general global great group health holdings",
+    "home international japan national new northern of public royal southern standard state taiwan",
+    "texas u.s union united us western",
 )
 """Words that say too little to name a company by; a name that begins so needs its next word too."""
 
@@ -86,6 +72,8 @@ class YahooNews:
 
     name = "news"
     remote = True
+    host = "yahoo"
+    requests = 1
 
     def __init__(self, timeout: float = 10.0, session: Any | None = None) -> None:
         self.timeout = timeout

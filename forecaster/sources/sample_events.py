@@ -15,10 +15,12 @@ class SampleEvents:
 
     name = "sample"
     remote = False
+    host = ""
+    requests = 0
 
     @cached_property
     def _events(self) -> pd.DataFrame:
-        return read_events(FOLDER / "notable_events.csv")
+        return read_events(FOLDER / "notable_events.csv").assign(source=self.name)
 
     def tell(self, instrument: Instrument, asked_at: pd.Timestamp, since: pd.Timestamp | None = None) -> Told:
         rows = self._events[self._events["symbol"] == instrument.symbol]

@@ -20,6 +20,7 @@ from forecaster.events import COLUMNS, SCHEDULED, checked
 from forecaster.instruments import Instrument
 from forecaster.sessions import all_sessions, first_closing_after
 from forecaster.sources import Outcome, Told
+from forecaster.sources.event_files import LARGE_SURPRISE
 from forecaster.sources.yahoo import _TURN, _client
 
 PAGE = "https://finance.yahoo.com/calendar/earnings"
@@ -27,8 +28,8 @@ CALENDAR = "https://query2.finance.yahoo.com/v10/finance/quoteSummary"
 ROWS = 100
 """Rows of results on one page: the most that Yahoo gives."""
 
-USUAL_SURPRISE = 10.0
-"""Surprise in per cent of the estimate at which the tone is tanh(1) = 0.76."""
+UNREPORTED = pd.Timedelta(days=3)
+"""How long after its date a row without a reported figure may still be of results that were put off."""
 
 _COLUMNS = ("Symbol", "Earnings Date", "EPS Estimate", "Reported EPS", "Surprise (%)")
 _DATE = re.compile(
@@ -44,7 +45,8 @@ T = TypeVar("T")
 class YahooEvents:
     """Yahoo's page of results and its calendar of announced dates.
 
-    Past rows of the page become ``results``, with a tone of tanh(surprise / 10 %). Of the dates ahead,
+    Past rows of the page become ``results``, with a tone of tanh(surprise / 10 %); one without a reported
+    figure only after `UNREPORTED`, for its date may have been put off. Of the dates ahead,
     the calendar's count: it follows what the company announces, and gives a range until it has; the
     page, which shows one date whether announced or not, adds the hour, or stands in for the calendar.
 
@@ -58,6 +60,8 @@ class YahooEvents:
 
     name = "yahoo"
     remote = True
+    host = "yahoo"
+    requests = 2
 
     def __init__(self, timeout: float = 10.0, session: Any | None = None) -> None:
         self.timeout = timeout
@@ -309,7 +313,11 @@ def _date(moment: pd.Timestamp, instrument: Instrument) -> pd.Timestamp:
 
 def _released(rows: list[_Row], instrument: Instrument, asked_at: pd.Timestamp) -> list[dict[str, object]]:
     """List the results up to `asked_at`, one a day: of several the one with figures, else the first."""
-    past = [row for row in rows if row.known_at <= asked_at]
+    past = [
+        row
+        for row in rows
+        if row.known_at <= asked_at and (np.isfinite(row.reported) or asked_at - row.known_at > UNREPORTED)
+    ]
     past.sort(key=lambda row: (np.isnan(row.surprise), np.isnan(row.reported), row.known_at), reverse=True)
     return [
         {
@@ -317,7 +325,7 @@ def _released(rows: list[_Row], instrument: Instrument, asked_at: pd.Timestamp) 
             "kind": "results",
             "happened_at": row.known_at,
             "known_at": row.known_at,
-            "tone": np.tanh(row.surprise / USUAL_SURPRISE),
+            "tone": np.tanh(row.surprise / LARGE_SURPRISE),
             "magnitude": abs(row.surprise),
             "title": _title(row),
             "url": f"{PAGE}?symbol={instrument.symbol}",
