@@ -333,6 +333,7 @@ class Recurrent:
         training = cutoffs[known_at[cutoffs] <= last_training]
         validation = cutoffs[known_at[cutoffs] > last_training]
         scaler = StandardScaler().fit(windows.panel.values[training].astype(np.float64))
+
         def linear(rows: np.ndarray, until: np.datetime64) -> Skip:
             scaled = np.clip(scaler.transform(windows.panel.values[rows]), -LIMIT, LIMIT)
             return fit_skip(windows, rows, until, scaled.astype(np.float32))
