@@ -12,7 +12,7 @@ run: $(VENV)/run.done
 	exec $(BIN)/python -m forecaster dashboard --port $(PORT)
 
 test: $(VENV)/dev.done lint
-	$(BIN)/python -m pytest -n 2 -m "not slow and not network"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not network"
 
 test-slow: $(VENV)/dev.done
 	$(BIN)/python -m pytest -m "slow and not network"

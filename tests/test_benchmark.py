@@ -153,6 +153,7 @@ def test_sessions_without_a_trade_are_left_out(prices: Path, tmp_path: Path) -> 
     assert set(no_trade["symbol"]) == {"NFLX"}
 
 
+@pytest.mark.slow
 def test_a_share_that_never_moves_spoils_nothing(prices: Path, tmp_path: Path) -> None:
     """At a constant price, with volume, forecasts stay finite and the others are scored."""
     table = pd.read_parquet(prices)

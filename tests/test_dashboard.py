@@ -305,6 +305,7 @@ def test_what_if_draws_both_forecasts_of_the_command_line(monkeypatch, trained_h
     assert not any("what if: median" in one.value for one in app.dataframe), "it was of another symbol"
 
 
+@pytest.mark.slow
 def test_an_error_of_what_if_is_told_as_it_is(monkeypatch, trained_workspace):
     (trained_workspace.home / "mlflow.db").unlink()
     app = suppose(monkeypatch, trained_workspace.home, kind="policy")

@@ -793,11 +793,8 @@ def test_the_shipped_recipes_are_clean(history: History, recipe: Recipe) -> None
     assert all(check.cells > 1000 for check in report.checks)
 
 
-@pytest.mark.parametrize(
-    "names",
-    [CLASSICAL, *(pytest.param((name,), marks=pytest.mark.slow) for name in NETWORKS)],
-    ids=lambda names: names[0],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [CLASSICAL, *((name,) for name in NETWORKS)], ids=lambda names: names[0])
 def test_the_shipped_model_kinds_are_clean(history: History, names: tuple[str, ...]) -> None:
     assert {*CLASSICAL, *NETWORKS} == set(KINDS)
     report = leakcheck(history.until("2014-06-30"), SMALL, names, cutoffs=1)

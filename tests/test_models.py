@@ -185,7 +185,10 @@ def test_statistics_of_the_inputs_come_from_training_rows_only(windows: Windows,
     rows = windows.panel.values[windows.ends[session <= last]].astype(float)
     layer = fitted.networks[0].get_layer("standardise")
     np.testing.assert_allclose(layer.mean, rows.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(layer.spread, np.where(rows.std(axis=0) > 0, rows.std(axis=0), 1), rtol=1e-6)
+    never = np.finfo(np.float32).max
+    np.testing.assert_allclose(
+        layer.spread, np.where(rows.std(axis=0) > 0, rows.std(axis=0), never), rtol=1e-6
+    )
 
 
 @pytest.mark.slow

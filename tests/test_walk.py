@@ -248,7 +248,7 @@ def test_a_folder_goes_on_where_it_was_stopped(
             np.testing.assert_allclose(
                 again.get(Part(name, fold))[numbers],
                 walked.get(Part(name, fold))[numbers],
-                rtol=2e-4,
+                rtol=2e-3,
                 atol=1e-6,
             )
     read = pd.read_parquet(tmp_path / "out" / "forecasts")

@@ -46,8 +46,6 @@ LARGEST = 6.0
 LEAST_DF = 2.1
 FIRST_DF = 6.0
 LEAST_START = 0.1
-"""Degrees of freedom above `LEAST_DF` from which training can still move."""
-
 CHUNK = 8192
 """Windows gathered at a time when forecasting: bounds the memory."""
 
