@@ -38,4 +38,4 @@ $(VENV)/dev.done: $(VENV)/python.done requirements.txt requirements-dev.txt
 	touch $@ $(VENV)/run.done
 
 clean:
-	rm -rf $(VENV) data/store data/artifacts data/jobs data/mlflow.db
+	rm -rf $(VENV) data/store data/artifacts data/jobs data/backtest data/mlflow.db

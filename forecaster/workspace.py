@@ -271,18 +271,28 @@ class Workspace:
     def what_if(
         self,
         symbol: str,
-        scenario: "Scenario",
+        scenario: "Scenario | Sequence[str]",
         as_of: str | pd.Timestamp | None = None,
         version: str | None = None,
     ) -> "WhatIf":
         """Forecast a symbol as it stands and given a scenario; nothing is issued.
 
-        See `workflow.what_if`.
+        Parameters
+        ----------
+        scenario : Scenario or sequence of str
+            Or the words of one, such as ``["results@2026-01-29:-0.8"]``; see `Scenario.parse`.
+
+        Returns
+        -------
+        WhatIf
+            See `workflow.what_if`.
         """
         # Late: it brings TensorFlow.
         from forecaster import workflow
+        from forecaster.explain.scenario import Scenario
 
-        return workflow.what_if(self.store, self.registry, normalise(symbol), scenario, as_of, version)
+        supposed = scenario if isinstance(scenario, Scenario) else Scenario.parse(scenario)
+        return workflow.what_if(self.store, self.registry, normalise(symbol), supposed, as_of, version)
 
     def _update_events(self, sources: Sequence[EventSource], symbols: list[str], progress: Progress) -> None:
         """Ask for the events of companies; funds and indices have none."""

@@ -50,7 +50,7 @@ INSIDE = {
         "company_events",
         "__init__",
     ],
-    "explain": ["__init__", "scenario"],
+    "explain": ["__init__", "effects", "scenario"],
     "features": [
         "volatility",
         "bars",

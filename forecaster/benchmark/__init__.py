@@ -140,6 +140,7 @@ def benchmark(
     """
     begun = time.monotonic()
     used = recipe or Recipe()
+    names = with_members(models, used)
     with exclusive(folder, "benchmark"):
         if quick:
             used = used.but(seeds=1, epochs=QUICK_EPOCHS)
@@ -151,7 +152,6 @@ def benchmark(
                 f"bring longer histories"
             )
         folds = (_last_year(plan, windows) if quick else plan).cut(windows)
-        names = with_members(models, used)
         made_up = history.has_backfill and "exogenous" in used.groups and not {*READ_EVENTS}.isdisjoint(names)
         if made_up:
             names = with_members([*names, HARX], used)

@@ -65,7 +65,11 @@ def update(
     from forecaster.store import now
 
     workspace, begun = open_workspace(home), now()
-    named = None if event_sources is None else () if event_sources == "none" else listed(event_sources)
+    named = None if event_sources is None else listed(event_sources)
+    if named is not None and "none" in named:
+        if len(named) > 1:
+            raise UsageError(f"--events: none stands alone, got {event_sources}")
+        named = ()
     outcomes = workspace.update(symbols, source, for_terminal(), replace, named)
     told = workspace.event_outcomes()
     _report_outcomes(outcomes, as_json, told[told["recorded_at"] >= begun])
@@ -168,7 +172,8 @@ def events_list(
     if as_json:
         print_json(records(rows))
     elif rows.empty:
-        typer.echo("No events stored.")
+        of = "".join([f" of {symbol}" if symbol else "", f" of kind {kind}" if kind else ""])
+        typer.echo(f"No events{of} stored.")
     else:
         shown = rows[["symbol", "kind", "happened_at", "known_at", "tone", "magnitude", "title", "source"]]
         moments = {name: shown[name].dt.strftime("%Y-%m-%d %H:%M") for name in ("happened_at", "known_at")}

@@ -17,12 +17,12 @@ from scipy import sparse
 from forecaster.errors import ModelError, UsageError
 from forecaster.evaluation.event_study import effects
 from forecaster.events import COLUMNS, moved_session, no_events
+from forecaster.explain.effects import ANNOUNCED, Effect
 from forecaster.features import Panel, company
 from forecaster.features.bars import Bars
 from forecaster.features.exogenous import Shock
 from forecaster.history import History
 from forecaster.models import SERVED
-from forecaster.models.distribution import StudentT
 from forecaster.models.tabulate import as_prices, tabulate
 from forecaster.sessions import next_sessions, opens
 
@@ -34,14 +34,7 @@ Kind = Literal["results", "dividend", "leadership", "policy", "restructuring", "
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of event that can be supposed."""
 
-ANNOUNCED = {"results": "results_scheduled", "dividend": "dividend_scheduled"}
-"""Kinds whose date companies announce -> kind of the announcement. The networks have learned what an
-announced date means; what the others did is measured, see `evaluation.event_study.effects`."""
-
 AS_IT_STANDS, WHAT_IF = "as it stands", "what if"
-
-FEW = 30
-"""Events of a kind in the history of the training universe below which the answer warns."""
 
 LABEL = (
     "Not causal: this is what the model gives for other inputs, with what went along with such events in the "
@@ -202,8 +195,9 @@ def what_if(model: "Model", history: History, symbol: str, scenario: Scenario) -
 
     The same networks give both. The date of an announced kind (results, dividend) enters what is known
     ahead, as if it had been announced at the cutoff, in place of other dates of the same results that
-    lie after it. Of the other kinds nothing can be known ahead: the variance that the forecast grows by
-    on that session is multiplied by the square of their measured width. A tone moves the mean, from that
+    lie after it. Of the other kinds nothing can be known ahead (nor of announced ones that training never
+    saw): the variance that the forecast grows by on that session is multiplied by the square of their
+    measured width. A tone moves the mean, from that
     session on, by the measured shift in units of the base volatility.
 
     Parameters
@@ -244,7 +238,10 @@ def what_if(model: "Model", history: History, symbol: str, scenario: Scenario) -
     answer = model.served(moved, ends)
     notes, warnings = [], model.outside_of_training(windows, moved, end)
     if shock:
-        notes.append(f"The market moves at the cutoff; the bar of {symbol} on that session stays as it was.")
+        notes.append(
+            f"The market moves at the cutoff; the bar of {symbol} on that session stays as it was. Mostly "
+            f"the width of the range reacts: the forecast has hardly an opinion on direction."
+        )
     if "results" in dates and _are_due_before(panel, end, dates["results"][0]):
         notes.append(
             "Results are announced or expected for sessions before the supposed date already; what is "
@@ -254,10 +251,11 @@ def what_if(model: "Model", history: History, symbol: str, scenario: Scenario) -
         learned = history.only([one for one in model.universe if one in history.symbols])
         measured = dict(effects(learned, symbol if symbol in model.universe else None).iterrows())
         for event, step in supposed:
-            effect = measured.get(event.kind)
-            answer = _affected(answer, event, step, effect, panel.base_sigma[end])
-            notes += _told(event, effect)
-            warnings += _rare(event, effect, learned)
+            seen = event.kind in ANNOUNCED and model.has_learned(f"{event.kind}_due")
+            effect = Effect(event.kind, event.date, event.tone, seen, measured.get(event.kind))
+            answer = effect.on(answer, step, panel.base_sigma[end])
+            notes += effect.told(history.is_demonstration)
+            warnings += effect.rare(learned)
     both = {AS_IT_STANDS: model.served(windows, ends), WHAT_IF: answer}
     tables = [tabulate(windows, ends, one, SERVED).assign(scenario=name) for name, one in both.items()]
     forecasts = pd.concat(tables, ignore_index=True).drop(columns="scale")
@@ -334,64 +332,3 @@ def _plan(
     after = moved_session(standing, exchange) - moved_session(supposed, exchange).min()
     kept = standing[(after < 0) | (after > (company.APART if kind == "results" else 0))]
     return pd.concat([kept, supposed]).assign(known_at=close - pd.Timedelta(1, "ns"))
-
-
-def _affected(
-    served: StudentT, event: SupposedEvent, step: int, effect: pd.Series | None, base_sigma: float
-) -> StudentT:
-    """Apply the measured effect of an event from its session on."""
-    if effect is None:
-        return served
-    variance = served.sigma**2
-    own = np.diff(variance, axis=-1, prepend=0.0)[:, [step - 1]]
-    from_then_on = np.arange(1, variance.shape[-1] + 1) >= step
-    wider = 0.0 if event.kind in ANNOUNCED else np.nan_to_num(effect["width"] ** 2 - 1)
-    shift = np.nan_to_num(effect["shift"] * (event.tone or 0.0)) * base_sigma
-    return StudentT(
-        mean=np.where(from_then_on, served.mean + shift, served.mean),
-        sigma=np.where(from_then_on, np.sqrt(variance + wider * own), served.sigma),
-        df=served.df,
-    )
-
-
-def _told(event: SupposedEvent, effect: pd.Series | None) -> list[str]:
-    """Say what is known of the effect of an event."""
-    title = f"{event.kind.capitalize()} on {event.date}"
-    if event.kind == "dividend":
-        return [f"{title}: as the model has learned announced dates."]
-    told = [f"{title}: as the model has learned announced dates."] if event.kind in ANNOUNCED else []
-    if effect is None:
-        return [*told, f"{title}: no such event stands in the history, so no effect of it is known."]
-    if event.kind not in ANNOUNCED:
-        told.append(f"{title}: " + _measured(effect, "width", 1.0, "wider by the factor {:.2f}"))
-    if event.tone:
-        words = (
-            f"mean moved by {effect['shift'] * event.tone:+.2f} daily volatilities, {{:+.2f}} for a tone of 1"
-        )
-        told.append(f"{title}, tone {event.tone:+g}: " + _measured(effect, "shift", 0.0, words))
-    return told
-
-
-def _measured(effect: pd.Series, name: str, none: float, words: str) -> str:
-    if np.isnan(effect[name]):
-        return f"too few past events tell of its {name}; none is applied."
-    low, high = effect[f"{name}_low"], effect[f"{name}_high"]
-    known = low <= high
-    interval = f"95 % interval {low:.2f} to {high:.2f}" if known else "no interval is known"
-    no_effect = ", which includes no effect" if known and low <= none <= high else ""
-    counted = f"past events: {effect['events']:.0f}, companies: {effect['companies']:.0f}"
-    return f"{words.format(effect[name])} ({interval}{no_effect}; {counted})."
-
-
-def _rare(event: SupposedEvent, effect: pd.Series | None, learned: History) -> list[str]:
-    """Warn where the past holds few events of the kind; of dividends the announced dates count."""
-    if event.kind == "dividend":
-        dates = learned.events[learned.events["kind"] == ANNOUNCED["dividend"]]
-        dates = dates[dates["symbol"].isin(learned.symbols)]
-        seen = len(dates[["symbol", "happened_at"]].drop_duplicates())
-    else:
-        seen = 0 if effect is None else int(effect["events"])
-    if seen >= FEW:
-        return []
-    counted = "announced dividends" if event.kind == "dividend" else f"events of the kind {event.kind}"
-    return [f"The history of the model's symbols holds {seen} {counted}; fewer than {FEW} tell little."]

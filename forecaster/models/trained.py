@@ -155,12 +155,20 @@ class Model:
         if moved and "inputs" not in self.card:
             return ["The model's card does not tell the range of its inputs in training; train again."]
         known = {**self.card.get("inputs", {}), **self.card.get("ahead", {})}
-        return [
-            f"{name} is {value:.3g}; in training it lay between {low:.3g} and {high:.3g}."
-            for name, value in moved
-            for low, high in [known[name]]
-            if not low <= value <= high
-        ]
+        outside: dict[str, tuple[float, str]] = {}
+        for name, value in moved:
+            low, high = known[name]
+            beyond = max(low - value, value - high)
+            # Of several sessions ahead the furthest out speaks for its input.
+            if beyond > outside.get(name, (0.0, ""))[0]:
+                said = f"{name} is {value:.3g}; in training it lay between {low:.3g} and {high:.3g}."
+                outside[name] = (beyond, said)
+        return [said for _, said in outside.values()]
+
+    def has_learned(self, name: str) -> bool:
+        """Whether an input known ahead varied in training; taken as given where the card does not tell."""
+        low, high = self.card.get("ahead", {}).get(name, (0.0, 1.0))
+        return bool(low < high)
 
     def _require_known_inputs(self, panel: Panel) -> None:
         if "inputs" in self.card:
