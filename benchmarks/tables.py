@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from forecaster.benchmark import Benchmark
 from forecaster.evaluation.ablation import EVERY_DAY
 from forecaster.evaluation.verdict import probability, reversals
@@ -65,12 +67,12 @@ def table(results: dict) -> str:
 
 def _ablation(records: list[dict]) -> list[str]:
     """Write what one session ahead costs without each group of inputs or kind of event, or with one alone."""
-    at_first = [row for row in records if row["step"] == 1]
+    at_first = [row for row in records if row["step"] == 1 and row["log_score_change"] is not None]
     folds = {row["model"]: row["folds"] for row in at_first}
     if not folds:
         return []
     cells = {
-        (_title(row), row["model"]): f"{row['log_score_change']:+.4f} ({probability(row['p_value'])})"
+        (_title(row), row["model"]): f"{row['log_score_change']:+.4f} ({_tested(row['p_value'])})"
         for row in at_first
     }
     heads = [f"{TITLES[model]}, {refits} refits" for model, refits in folds.items()]
@@ -79,6 +81,10 @@ def _ablation(records: list[dict]) -> list[str]:
         values = [cells.get((title, model), "not run").replace("-", "\u2212") for model in folds]
         lines.append(f"| {title} | {' | '.join(values)} |")
     return ["\n".join(lines)]
+
+
+def _tested(p: float | None) -> str:
+    return probability(np.nan if p is None else p)
 
 
 def _title(row: dict) -> str:
