@@ -229,7 +229,7 @@ def test_events_on_the_command_line(run: Run, tmp_path: Path) -> None:
     assert "2019-06-27 20:30" in listed
     assert "iPhone" not in listed
     assert "choose one of results" in run.refused("events", "list", "--kind", "gossip", *home, code=2)
-    assert run("events", "list", "NFLX", *home).stdout == "No events stored.\n"
+    assert run("events", "list", "NFLX", *home).stdout == "No events of NFLX stored.\n"
 
 
 def test_an_update_without_events(run: Run, tmp_path: Path) -> None:
