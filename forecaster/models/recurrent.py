@@ -333,7 +333,7 @@ class Recurrent:
         scaler = StandardScaler().fit(windows.panel.values[training].astype(np.float64))
 
         def linear(rows: np.ndarray, until: np.datetime64) -> Skip:
-            scaled = np.clip(scaler.transform(windows.panel.values[rows]), -LIMIT, LIMIT)
+            scaled = np.clip(scaler.transform(windows.panel.values[rows]), -LIMIT, LIMIT) * (scaler.var_ > 0)
             return fit_skip(windows, rows, until, scaled.astype(np.float32))
 
         first, last = linear(training, last_training), linear(cutoffs, known_by)
