@@ -71,6 +71,7 @@ def test_a_quickstart_that_was_cut_short_goes_on(tmp_path: Path, tiny: Recipe) -
     assert summary.trained
     assert said == [
         "Prices: the bundled sample, 2013 to 2023 (an earlier run began with them).",
+        "Events: 40 notable ones of the sample.",
         "Model registered: first champion: there was none.",
     ]
     assert len(workspace.watchlist) == 6
