@@ -11,12 +11,11 @@ other forecasts around the last price: the mean return of a training sample is n
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from arch import arch_model
 from scipy import signal, special, stats
 
 from forecaster.features.volatility import LOWEST
@@ -168,6 +167,9 @@ def estimate(returns: np.ndarray, asymmetric: bool) -> Process | None:
     """Fit a process to known returns in percent, (n,); None if the fit is not to be trusted."""
     if len(returns) < FEWEST_FITTED or np.mean(returns**2) <= LEAST_VARIANCE:
         return None
+    # Late: who only forecasts does not need it.
+    from arch import arch_model
+
     model = arch_model(
         returns, mean="Zero", vol="GARCH", p=1, o=int(asymmetric), q=1, dist="t", rescale=False
     )
@@ -254,6 +256,20 @@ class Garch:
             sigma[mine] = np.sqrt(process.variance(tomorrow, windows.horizon)) / PERCENT
             df[mine] = _between(table, tomorrow / process.lowest)
         return StudentT(np.zeros_like(sigma), sigma, df)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was learned as JSON-ready values."""
+        return {
+            symbol: {"process": asdict(process), "df": table.tolist()}
+            for symbol, (process, table) in {"": self._unseen, **self._seen}.items()
+        }
+
+    def take(self, learned: dict[str, Any]) -> Self:
+        """Take over what `as_json` returned."""
+        found = {name: (Process(**one["process"]), np.array(one["df"])) for name, one in learned.items()}
+        self._unseen = found.pop("")
+        self._seen = found
+        return self
 
 
 def _rows(code: np.ndarray, symbols: int) -> list[slice]:

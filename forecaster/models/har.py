@@ -1,7 +1,7 @@
 """Heterogeneous autoregression of the scale: pooled, linear in the logarithm, Student-t."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -32,7 +32,8 @@ LIMIT = 5.0
 
 RIDGE = 200.0
 """Charge on squared coefficients, in observations, times the step: stocks of one session share its
-shocks and returns over h sessions overlap h-fold, so that rows count for more than they know."""
+shocks and returns over h sessions overlap h-fold, so that rows count for more than they know. What the
+calendar says is the same for all stocks of a session: there it is charged per session and not per row."""
 
 LEAST_SPREAD = 0.05
 """Least standard deviation that an input known ahead of one session is divided by: what was hardly ever
@@ -79,6 +80,7 @@ class Har:
         width = inputs.shape[1]
         design = np.hstack([inputs, self._ahead(windows, cutoffs, 1)])
         self._weights, self._ahead_scale, self._df = [], [], np.empty(windows.horizon)
+        charge = charges(windows, cutoffs, width - 1, design.shape[1] - width)
         start = np.append(np.zeros(design.shape[1]), FIRST_DF)
         # Models are fitted side by side: threads that wait for each other's core cost more than they bring.
         with threadpool_limits(limits=1):
@@ -86,7 +88,7 @@ class Har:
                 ahead = self._ahead(windows, cutoffs, step)
                 self._ahead_scale.append(spread_of(ahead, step))
                 design[:, width:] = ahead / self._ahead_scale[-1]
-                start = fit_log_scale(design, outcomes[:, step - 1], RIDGE * step, start)
+                start = fit_log_scale(design, outcomes[:, step - 1], charge * step, start)
                 self._weights.append(start[:-1])
                 self._df[step - 1] = start[-1]
         advance(self.name)
@@ -106,6 +108,25 @@ class Har:
         sigma = np.maximum(sigma, LOWEST)
         return StudentT(np.zeros_like(sigma), widening(sigma), np.broadcast_to(self._df, sigma.shape))
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what was learned as JSON-ready values."""
+        return {
+            "mean": self._scaler.mean_.tolist(),
+            "scale": self._scaler.scale_.tolist(),
+            "weights": [one.tolist() for one in self._weights],
+            "ahead_scale": [one.tolist() for one in self._ahead_scale],
+            "df": self._df.tolist(),
+        }
+
+    def take(self, learned: dict[str, Any]) -> Self:
+        """Take over what `as_json` returned."""
+        self._scaler = StandardScaler()
+        self._scaler.mean_, self._scaler.scale_ = np.array(learned["mean"]), np.array(learned["scale"])
+        self._weights = [np.array(one) for one in learned["weights"]]
+        self._ahead_scale = [np.array(one) for one in learned["ahead_scale"]]
+        self._df = np.array(learned["df"])
+        return self
+
     def _inputs(self, windows: Windows, ends: np.ndarray) -> np.ndarray:
         """Return a constant and the scaled inputs, float32 (n, 1 + inputs)."""
         scaled = self._scaler.transform(windows.panel.values[ends])
@@ -124,6 +145,21 @@ class Har:
 def spread_of(ahead: np.ndarray, step: int = 1) -> np.ndarray:
     """Return what means over `step` sessions of inputs known ahead, (n, features), are divided by."""
     return np.maximum(ahead.std(axis=0), LEAST_SPREAD / np.sqrt(step))
+
+
+def charges(windows: Windows, cutoffs: np.ndarray, inputs: int, ahead: int) -> np.ndarray:
+    """Charge each coefficient but the constant's: (inputs + ahead,).
+
+    Parameters
+    ----------
+    cutoffs : ndarray of int
+        Rows to learn from.
+    inputs, ahead : int
+        How many inputs at the cutoff there are, and how many known ahead: the calendar's first.
+    """
+    stocks = len(cutoffs) / len(np.unique(windows.panel.known_at[cutoffs]))
+    calendar = min(ahead, windows.panel.ahead.shape[1])
+    return RIDGE * np.concatenate([np.ones(inputs), np.full(calendar, stocks), np.ones(ahead - calendar)])
 
 
 def widening(sigma: np.ndarray) -> np.ndarray:

@@ -28,7 +28,9 @@ def fit_standardised(outcomes: np.ndarray) -> tuple[float, float]:
     return float(np.exp(log_scale) * np.sqrt(df / (df - 2))), float(df)
 
 
-def fit_log_scale(design: np.ndarray, outcome: np.ndarray, ridge: float, start: np.ndarray) -> np.ndarray:
+def fit_log_scale(
+    design: np.ndarray, outcome: np.ndarray, ridge: float | np.ndarray, start: np.ndarray
+) -> np.ndarray:
     """Fit outcome = exp(design @ b) * t by penalised maximum likelihood.
 
     Parameters
@@ -37,8 +39,8 @@ def fit_log_scale(design: np.ndarray, outcome: np.ndarray, ridge: float, start: 
         The first column is the constant.
     outcome : ndarray of shape (n,)
         Rows with NaN are left out.
-    ridge : float
-        The log likelihood pays ridge / 2 * |b|^2, the constant's left out.
+    ridge : float or ndarray of shape (p - 1,)
+        The log likelihood pays ridge / 2 * b^2 for each coefficient, the constant's left out.
     start : ndarray of shape (p + 1,)
         First guess of b and of the degrees of freedom.
 
@@ -52,7 +54,7 @@ def fit_log_scale(design: np.ndarray, outcome: np.ndarray, ridge: float, start: 
     share, ridge = known / known.sum(), ridge / known.sum()
     # In coordinates whose information matrix is nearly the unit matrix a few iterations are enough.
     some = design[:: 1 + len(design) // ROWS_FOR_COORDINATES].astype(np.float64)
-    charge = np.append(0.0, np.full(design.shape[1] - 1, ridge))
+    charge = np.append(0.0, np.broadcast_to(ridge, design.shape[1] - 1))
     root = linalg.cholesky(some.T @ some / len(some) + np.diag(charge))
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:

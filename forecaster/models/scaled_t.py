@@ -1,7 +1,7 @@
 """Last price with a Student-t around it whose width follows a past-only volatility."""
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,6 +36,15 @@ class ScaledT(ABC):
     def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
         sigma = self._sigma * self._spread(windows, ends)
         return StudentT(np.zeros_like(sigma), sigma, np.broadcast_to(self._df, sigma.shape))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was learned as JSON-ready values."""
+        return {"sigma": self._sigma.tolist(), "df": self._df.tolist()}
+
+    def take(self, learned: dict[str, Any]) -> Self:
+        """Take over what `as_json` returned."""
+        self._sigma, self._df = np.array(learned["sigma"]), np.array(learned["df"])
+        return self
 
     def _spread(self, windows: Windows, ends: np.ndarray) -> np.ndarray:
         panel = windows.panel
