@@ -16,7 +16,9 @@ from sklearn.preprocessing import StandardScaler
 
 import forecaster as fc
 from forecaster.features import assemble
-from forecaster.models.recurrent import CLIP_NORM, SegmentBatches, build, negative_log_likelihood
+from forecaster.models.loss import negative_log_likelihood
+from forecaster.models.network import build
+from forecaster.models.recurrent import CLIP_NORM, SegmentBatches
 from forecaster.windows import Windows
 
 BATCH = 256
@@ -62,7 +64,8 @@ def main() -> None:
         windows = Windows(assemble(workspace.history()), recipe.lookback, recipe.horizon)
     known_by = windows.panel.session.max()
     scaler = StandardScaler().fit(windows.panel.values[windows.ends].astype(float))
-    learner, reader = build(recipe, asked.cell, scaler, windows.panel.ahead.shape[1])
+    panel = windows.panel
+    learner, reader = build(recipe, asked.cell, scaler, panel.names, len(panel.ahead_names))
     for model in (learner, reader):
         model.compile(keras.optimizers.Adam(clipnorm=CLIP_NORM), loss=negative_log_likelihood)
     ways = {

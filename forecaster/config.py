@@ -18,6 +18,7 @@ from pydantic_settings import (
 from forecaster.errors import UsageError
 
 Cell = Literal["rnn", "lstm", "gru"]
+Beside = Literal["ewma_t", "gjr_t", "harx"]
 Group = Literal["trend", "previous_day", "exogenous"]
 SourceName = Literal["auto", "yahoo", "tiingo", "sample"]
 
@@ -131,6 +132,29 @@ class Recipe(BaseModel):
         Of the Adam optimiser; of the recurrent layer's output.
     validation : float
         Last share of the training sessions, held back to choose the epoch.
+    linear_part : bool
+        Whether a network rests on a linear part fitted by likelihood and learns corrections to it.
+    surprise : bool
+        Whether the networks read how the stock has moved of late against a linear model's forecasts.
+    own_memory : bool
+        Whether the recurrent layer reads the stock's own inputs only, and what all stocks share
+        (market, volatility index, rates, sectors) is left to the linear part.
+    crps : float
+        Weight of the CRPS, in volatilities of the step, beside the log score in the loss.
+    decay : float
+        L2 charge on what a network adds to the linear part.
+    response : bool
+        Whether the networks' state may change what an announced date or the calendar means.
+    shrink : bool
+        Whether what a network adds is cut to the share of it that is worth most on the sessions held back.
+    beside : tuple of {"ewma_t", "gjr_t", "harx"}
+        Classical models that the served forecast pools the networks with; may be empty.
+    learned_weights : bool
+        Whether the weights of that pool are learned on past forecasts, or all are equal.
+    calibrated : bool
+        Whether the served width follows how past forecasts turned out (`models.calibrate`).
+    abstain : bool
+        Whether forecasts from inputs far outside the training are marked as of low confidence.
     universe : tuple of str
         Symbols to train on and to take the cross-section mean over; empty: all.
     """
@@ -150,12 +174,30 @@ class Recipe(BaseModel):
     learning_rate: float = Field(default=2e-3, gt=0)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     validation: float = Field(default=0.15, gt=0, lt=0.5)
+    linear_part: bool = True
+    surprise: bool = True
+    own_memory: bool = True
+    crps: float = Field(default=0.0, ge=0)
+    decay: float = Field(default=0.0, ge=0)
+    response: bool = False
+    shrink: bool = True
+    beside: tuple[Beside, ...] = ("harx",)
+    learned_weights: bool = True
+    calibrated: bool = True
+    abstain: bool = True
     universe: tuple[str, ...] = ()
+
+    @field_validator("cells", "groups", "beside")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("expected at least one name, none twice")
+        return names
 
     @field_validator("cells", "groups")
     @classmethod
-    def _some_and_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or len(set(names)) != len(names):
+    def _some(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
             raise ValueError("expected at least one name, none twice")
         return names
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import scoringrules
 from scipy import special, stats
 from sklearn.preprocessing import StandardScaler
 
@@ -15,7 +16,10 @@ from forecaster.errors import ModelError, TooLittleHistory, UsageError
 from forecaster.features import assemble
 from forecaster.history import History
 from forecaster.models import KINDS, kind
-from forecaster.models.recurrent import CELLS, SegmentBatches, build, log_gamma, negative_log_likelihood
+from forecaster.models.loss import LEVELS, crps, log_gamma, negative_log_likelihood, t_quantiles
+from forecaster.models.network import CELLS, build
+from forecaster.models.recurrent import SegmentBatches
+from forecaster.models.surprise import with_surprise
 from forecaster.models.trained import Model
 from forecaster.windows import Windows
 from forecaster.workflow import train
@@ -85,13 +89,16 @@ def test_classical_width_equals_a_plain_loop(windows: Windows, tiny: Recipe, nam
     assert not forecast.mean.any(), "the median forecast is the last price"
 
 
+NAMES = ("trend.return_5", "previous_day.range", "exogenous.market_return", "surprise")
+
+
 def scaler(features: int) -> StandardScaler:
     return StandardScaler().fit(np.random.default_rng(0).normal(2.0, 3.0, (50, features)))
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_network_starts_at_the_classical_forecast(tiny: Recipe, cell: str) -> None:
-    _, reader = build(tiny, cell, scaler(4), 3)
+    _, reader = build(tiny, cell, scaler(4), NAMES, 3)
     random = np.random.default_rng(1)
     out = reader.predict(
         [random.normal(size=(5, tiny.lookback, 4)), random.normal(size=(5, tiny.horizon, 3))], verbose=0
@@ -105,7 +112,7 @@ def test_a_network_starts_at_the_classical_forecast(tiny: Recipe, cell: str) -> 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_an_announcement_moves_its_own_session_and_none_before(tiny: Recipe, cell: str) -> None:
-    _, reader = build(tiny, cell, scaler(4), 3)
+    _, reader = build(tiny, cell, scaler(4), NAMES, 3)
     random = np.random.default_rng(2)
     reader.set_weights([random.normal(0, 0.3, weight.shape) for weight in reader.get_weights()])
     inputs = random.normal(size=(1, tiny.lookback, 4))
@@ -120,7 +127,7 @@ def test_an_announcement_moves_its_own_session_and_none_before(tiny: Recipe, cel
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_readings_agree_at_the_first_cutoff_of_a_segment(tiny: Recipe, cell: str) -> None:
-    learner, reader = build(tiny, cell, scaler(4), 3)
+    learner, reader = build(tiny, cell, scaler(4), NAMES, 3)
     random = np.random.default_rng(4)
     weights = [random.normal(0, 0.3, weight.shape) for weight in reader.get_weights()]
     reader.set_weights(weights)
@@ -137,14 +144,14 @@ def test_the_two_readings_of_a_trained_network_stay_close(history: History) -> N
     windows = Windows(assemble(history), recipe.lookback, recipe.horizon)
     fitted = kind("lstm", recipe).fit(windows, REFIT, lambda note: None)
     (reader,) = fitted.networks
-    learner, twin = build(
-        recipe, "lstm", scaler(windows.panel.values.shape[1]), len(windows.panel.ahead_names)
-    )
+    reading = with_surprise(windows, fitted.linear)
+    panel = reading.panel
+    learner, twin = build(recipe, "lstm", scaler(len(panel.names)), panel.names, len(panel.ahead_names))
     twin.get_layer("standardise").mean = reader.get_layer("standardise").mean
     twin.get_layer("standardise").spread = reader.get_layer("standardise").spread
     twin.set_weights(reader.get_weights())
     cutoffs = windows.ends[windows.panel.session[windows.ends] > REFIT][:320]
-    batches = SegmentBatches(windows, cutoffs, np.datetime64("2023-01-01"), recipe)
+    batches = SegmentBatches(reading, cutoffs, np.datetime64("2023-01-01"), recipe)
     (inputs, ahead), _ = batches[0]
     flags = batches._is_cutoff[:16, recipe.lookback - 1 :]
     rows = batches._rows[:16, recipe.lookback - 1 :][flags]
@@ -162,7 +169,7 @@ def test_log_gamma_is_that_of_scipy() -> None:
     )
 
 
-def test_the_loss_is_the_mean_log_density_of_the_known_outcomes() -> None:
+def test_the_loss_is_the_log_density_of_the_known_outcomes_by_overlap() -> None:
     random = np.random.default_rng(5)
     outcome = random.normal(size=(4, 3)).astype("float32")
     mean, sigma, df = (
@@ -172,9 +179,32 @@ def test_the_loss_is_the_mean_log_density_of_the_known_outcomes() -> None:
     )
     density = stats.t.logpdf(outcome, df, mean, sigma * np.sqrt((df - 2) / df))
     outcome[1, 2] = np.nan
-    known = np.isfinite(outcome)
+    weight = np.isfinite(outcome) / np.array([1, 2, 3])
     loss = negative_log_likelihood(outcome, np.stack([mean, sigma, df], axis=-1).astype("float32"))
-    assert float(loss) == pytest.approx(-density[known].mean(), rel=1e-5)
+    expected = -np.sum(weight * np.nan_to_num(density)) / weight.sum()
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_crps_of_the_loss_is_near_the_exact_one() -> None:
+    """By ten quantile levels: the tails beyond the outermost count a little less."""
+    random = np.random.default_rng(6)
+    outcome = random.standard_t(4, size=(400, 3)).astype("float32")
+    mean, sigma, df = (
+        random.normal(size=(400, 3)),
+        random.uniform(0.5, 2, (400, 3)),
+        random.uniform(2.2, 20, (400, 3)),
+    )
+    exact = scoringrules.crps_t(outcome, df, mean, sigma * np.sqrt((df - 2) / df)) / np.sqrt([1, 2, 3])
+    outcome[1, 2] = np.nan
+    weight = np.isfinite(outcome) / np.array([1, 2, 3])
+    found = crps(outcome, np.stack([mean, sigma, df], axis=-1).astype("float32"))
+    assert float(found) == pytest.approx(np.sum(weight * exact) / weight.sum(), rel=0.02)
+
+
+def test_quantiles_of_the_student_t_are_those_of_scipy() -> None:
+    df = np.geomspace(2.1, 500, 300).astype("float32")
+    found = keras.ops.convert_to_numpy(t_quantiles(df))
+    np.testing.assert_allclose(found, stats.t.ppf(LEVELS, df[:, None]), atol=2e-3)
 
 
 def test_statistics_of_the_inputs_come_from_training_rows_only(windows: Windows, tiny: Recipe) -> None:
@@ -182,7 +212,8 @@ def test_statistics_of_the_inputs_come_from_training_rows_only(windows: Windows,
     session = windows.panel.session[windows.ends]
     days = np.unique(session[session <= REFIT])
     last = days[-int(len(days) * tiny.validation) - 1]
-    rows = windows.panel.values[windows.ends[session <= last]].astype(float)
+    panel = with_surprise(windows, fitted.linear).panel
+    rows = panel.values[windows.ends[session <= last]].astype(float)
     layer = fitted.networks[0].get_layer("standardise")
     np.testing.assert_allclose(layer.mean, rows.mean(axis=0), rtol=1e-6)
     never = np.finfo(np.float32).max
@@ -199,7 +230,7 @@ def test_training_twice_gives_the_same_forecast(history: History, tiny: Recipe, 
 
 def test_a_model_survives_its_files(tmp_path: Path, history: History, model: Model) -> None:
     model.save(tmp_path)
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".keras", ".keras"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".keras"}
     loaded = Model.load(tmp_path)
     assert loaded.recipe == model.recipe
     assert loaded.card == model.card

@@ -7,7 +7,7 @@ from scipy import stats
 from forecaster.config import Recipe
 from forecaster.models import KINDS
 from forecaster.models.distribution import StudentT, log_pool
-from forecaster.models.pool import POOLS, learn_weights
+from forecaster.models.pool import POOL_NAMES, learn_weights, scheme
 
 
 def members(n: int = 4000) -> tuple[list[StudentT], np.ndarray, np.ndarray]:
@@ -53,8 +53,9 @@ def test_on_few_dates_and_of_one_member_weights_are_equal() -> None:
 
 
 def test_members_are_models_and_the_classical_pool_has_no_network() -> None:
-    for name, pool in POOLS.items():
-        found = pool.members(Recipe(cells=("rnn", "gru")))
+    recipe = Recipe(cells=("rnn", "gru"))
+    for name in POOL_NAMES:
+        found = scheme(name, recipe).members(recipe)
         assert found
         assert set(found) <= set(KINDS)
         assert ({"rnn", "gru"} <= set(found)) == (name != "pool_classical")

@@ -262,7 +262,7 @@ def test_a_folder_goes_on_where_it_was_stopped(
 
 
 def test_each_random_start_is_kept_and_their_pool_is_the_model(windows: Windows, tiny: Recipe) -> None:
-    recipe = tiny.but(seeds=2, cells=("gru",))
+    recipe = tiny.but(seeds=2, cells=("gru",), linear_part=False, beside=(), calibrated=False)
     kept = InMemory()
     walk(
         windows,
@@ -276,4 +276,4 @@ def test_each_random_start_is_kept_and_their_pool_is_the_model(windows: Windows,
     assert not np.allclose(seeds[0]["sigma"], seeds[1]["sigma"])
     expected = np.sqrt(seeds[0]["sigma"] * seeds[1]["sigma"])
     np.testing.assert_allclose(kept.get(Part("gru", 0))["sigma"], expected)
-    np.testing.assert_allclose(kept.get(Part("served", 0))["sigma"], expected)
+    np.testing.assert_allclose(kept.get(Part("served", 0))["sigma"], expected, rtol=1e-6)

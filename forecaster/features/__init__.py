@@ -25,6 +25,12 @@ NAMES: dict[Group, tuple[str, ...]] = {
     "exogenous": (*exogenous.NAMES, *company.NAMES),
 }
 
+SHARED = frozenset(f"exogenous.{name}" for name in exogenous.NAMES)
+"""Inputs that tell of the market, the rates or a sector and not of the stock itself."""
+
+COMPANY = frozenset(f"exogenous.{name}" for name in company.NAMES)
+"""Inputs that tell of company events."""
+
 
 @dataclass(frozen=True)
 class Panel:

@@ -6,7 +6,7 @@ cutoffs, the distribution of the log return over 1..horizon sessions.
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,24 @@ class Forecaster(Protocol):
 
     def forecast(self, windows: Windows, ends: np.ndarray) -> Distribution:
         """Distributions of shape (len(ends), horizon) for the windows that end at rows `ends`."""
+
+
+class Classical(Forecaster, Protocol):
+    """A kind whose fit can be kept as JSON, and so be served beside the networks."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was learned as JSON-ready values."""
+
+    def take(self, learned: dict[str, Any]) -> Self:
+        """Take over what `as_json` returned."""
+
+
+@runtime_checkable
+class Several(Forecaster, Protocol):
+    """A kind that pools several random starts, each of which can be asked by itself."""
+
+    def members(self, windows: Windows, ends: np.ndarray) -> Sequence[Distribution]:
+        """Forecast with each random start: distributions of shape (len(ends), horizon)."""
 
 
 Make = Callable[[Recipe, Sequence[int] | None], Forecaster]
@@ -72,7 +90,7 @@ LAST_PRICE = "rolling_t"
 """The forecast "tomorrow = today", spread by the last 250 returns: what every model must beat."""
 
 SERVED = "served"
-"""What the service issues: the pool of the recipe's networks."""
+"""What the service issues: the recipe's networks pooled with its classical models, and calibrated."""
 
 UNDATED = "harx_undated"
 """HARX without announced dates of results: stands beside where some of those were made up."""
@@ -92,7 +110,7 @@ TITLES = {
     "lstm": "LSTM",
     "gru": "GRU",
     "pool": "Pool of all",
-    "served": "Served: pool of the networks",
+    "served": "Served: pool, calibrated",
 }
 
 

@@ -1,6 +1,7 @@
 """Pools: one forecast out of several, with weights learned on dates that are past.
 
-A pool reads its members' forecasts and nothing else. Which members it takes is one line in `POOLS`.
+A pool reads its members' forecasts and nothing else. Which members it takes is one line in `POOLS`; of
+what is served, the recipe decides.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from scipy import optimize
 
 from forecaster.config import Recipe
+from forecaster.errors import UsageError
 from forecaster.models import SERVED
 from forecaster.models.distribution import Distribution, log_pool
 
@@ -25,15 +27,28 @@ class Pool:
         Whether the recipe's kinds of network are among them.
     learned : bool
         Whether weights are learned on past dates, or all are equal.
+    drawn : float
+        How far learned weights are drawn towards equal ones, 0 to 1.
+    calibrated : bool
+        Whether its width follows how past forecasts turned out (`models.calibrate`).
     """
 
     classical: tuple[str, ...]
     networks: bool
     learned: bool
+    drawn: float = 0.0
+    calibrated: bool = False
 
     def members(self, recipe: Recipe) -> tuple[str, ...]:
         """Name the models whose forecasts are pooled."""
         return (*self.classical, *(recipe.cells if self.networks else ()))
+
+    def weights(self, members: Sequence[Distribution], outcome: np.ndarray, date: np.ndarray) -> np.ndarray:
+        """Weigh the members by past forecasts, as `learn_weights`, or equally."""
+        equal = np.full(len(members), 1 / len(members))
+        if not self.learned:
+            return equal
+        return self.drawn * equal + (1 - self.drawn) * learn_weights(members, outcome, date)
 
 
 STRONG = ("ewma_t", "gjr_t", "harx")
@@ -41,12 +56,32 @@ STRONG = ("ewma_t", "gjr_t", "harx")
 POOLS: dict[str, Pool] = {
     "pool_classical": Pool(STRONG, networks=False, learned=True),
     "pool": Pool(STRONG, networks=True, learned=True),
-    SERVED: Pool((), networks=True, learned=False),
 }
+
+POOL_NAMES = (*POOLS, SERVED)
+
+DRAWN = 0.5
+"""Of the served pool, whose members are near each other in skill: a few past years say little of which is
+better (benchmarks/LOG.md)."""
 
 FEWEST_DATES = 60
 LARGEST_SAMPLE = 50_000
 """Forecasts to learn weights on; of more, every n-th date is taken."""
+
+
+def scheme(name: str, recipe: Recipe) -> Pool:
+    """Look a pool up by name; what is served, the recipe says.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name; lists the choices.
+    """
+    if name == SERVED:
+        return Pool(recipe.beside, True, recipe.learned_weights, DRAWN, recipe.calibrated)
+    if name not in POOLS:
+        raise UsageError(f"No pool {name!r}; choose one of {', '.join(POOL_NAMES)}")
+    return POOLS[name]
 
 
 def learn_weights(members: Sequence[Distribution], outcome: np.ndarray, date: np.ndarray) -> np.ndarray:

@@ -7,221 +7,44 @@ adds to it starts at zero. So training begins at a strong classical forecast and
 and where no correction helps on the validation sessions the linear part stands alone.
 """
 
+import json
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 # First: once TensorFlow has brought its own TLS library, yfinance's client can no longer load its.
 import curl_cffi  # noqa: F401
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 from sklearn.preprocessing import StandardScaler
 
 from forecaster.config import Recipe
 from forecaster.errors import TooLittleHistory
 from forecaster.models.distribution import StudentT, pool
+from forecaster.models.har import Har
+from forecaster.models.loss import loss
+from forecaster.models.network import LIMIT, build
 from forecaster.models.skip import Skip, fit_skip
+from forecaster.models.surprise import linear_model, with_surprise
 from forecaster.progress import Advance
 from forecaster.windows import Segments, Windows
 
 # Each fit traces a network of its own, which is no fault worth a warning.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-CELLS: dict[str, type[layers.Layer]] = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
-
 BACKEND: str = keras.backend.backend()
 CLIP_NORM = 1.0
-DRIFT_PENALTY = 1.0
-"""L2 on the weights of the mean, which has no constant: a past bull market is no forecast."""
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the learned corrections that are tried."""
 
-LIMIT = 5.0
-"""Largest absolute input let through, in training standard deviations."""
+DOUBT = 2.0
+"""Standard errors that a gain has to exceed to count."""
 
-LARGEST = 6.0
-"""Bound of the log variance of one session ahead, in squared base volatilities."""
-
-LEAST_DF = 2.1
-FIRST_DF = 6.0
-LEAST_START = 0.1
 CHUNK = 8192
 """Windows gathered at a time when forecasting: bounds the memory."""
-
-
-@keras.saving.register_keras_serializable(package="forecaster")
-class Standardise(layers.Layer):
-    """Shift and scale inputs by training statistics, cut them at `limit`, put 0 for unknown ones.
-
-    Parameters
-    ----------
-    mean, scale : list of float
-        Per feature, from training rows only; saved with the network.
-    limit : float
-        Largest absolute value let through, in training standard deviations.
-    """
-
-    def __init__(self, mean: list[float], scale: list[float], limit: float = LIMIT, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.mean, self.spread, self.limit = mean, scale, limit
-
-    def call(self, inputs: Any) -> Any:
-        scaled = (inputs - ops.array(self.mean, "float32")) / ops.array(self.spread, "float32")
-        return ops.clip(ops.where(ops.isnan(inputs), 0.0, scaled), -self.limit, self.limit)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"mean": self.mean, "scale": self.spread, "limit": self.limit}
-
-
-@keras.saving.register_keras_serializable(package="forecaster")
-class StudentTHead(layers.Layer):
-    """From a state, the current inputs and what is known ahead to (mean, sigma, df) per step.
-
-    The variance of step k is that of step k - 1 plus a positive increment: the exponential of a
-    linear form in the state, the inputs, and what is known ahead of session k alone. So the fan
-    widens, and what is announced for a session moves that session and later ones only. What is
-    linear in the inputs and in what is known ahead is not trained; see `begin_at`.
-
-    Inputs are (..., units), (..., features) and (..., horizon, ahead features); the output is
-    (..., horizon, 3), mean and sigma in units of the base volatility.
-    """
-
-    def __init__(self, horizon: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.horizon = horizon
-        zero: dict[str, Any] = {"kernel_initializer": "zeros"}
-        self.growth_of_state = layers.Dense(horizon, use_bias=False, name="growth_of_state", **zero)
-        fixed = zero | {"trainable": False}
-        self.growth_of_inputs = layers.Dense(horizon, name="growth_of_inputs", **fixed)
-        self.growth_ahead = layers.Dense(1, use_bias=False, name="growth_ahead", **fixed)
-        self.drift = layers.Dense(
-            horizon,
-            use_bias=False,
-            kernel_regularizer=keras.regularizers.L2(DRIFT_PENALTY),
-            name="drift",
-            **zero,
-        )
-        first = math.log(math.expm1(FIRST_DF - LEAST_DF))
-        self.tail = layers.Dense(
-            horizon, name="tail", bias_initializer=keras.initializers.Constant(first), **zero
-        )
-
-    def build(self, state_shape: tuple, inputs_shape: tuple, ahead_shape: tuple) -> None:
-        self.growth_of_state.build(state_shape)
-        self.growth_of_inputs.build(inputs_shape)
-        self.growth_ahead.build(ahead_shape)
-        self.drift.build(state_shape)
-        self.tail.build(state_shape)
-
-    def call(self, state: Any, inputs: Any, ahead: Any) -> Any:
-        growth = self.growth_of_state(state) + self.growth_of_inputs(inputs)
-        growth = growth + ops.squeeze(self.growth_ahead(ahead), axis=-1)
-        increments = ops.exp(LARGEST * ops.tanh(growth / LARGEST))
-        sigma = ops.sqrt(ops.cumsum(increments, axis=-1))
-        mean = ops.cumsum(0.1 * self.drift(state), axis=-1)
-        df = LEAST_DF + ops.softplus(self.tail(state))
-        return ops.stack([mean, sigma, df], axis=-1)
-
-    def rest_on(self, skip: Skip) -> None:
-        """Take over the linear part."""
-        self.growth_of_inputs.set_weights([skip.inputs, skip.bias])
-        self.growth_ahead.set_weights([skip.ahead[:, None]])
-
-    def begin_at(self, skip: Skip) -> None:
-        """Take over the linear part and the degrees of freedom."""
-        self.rest_on(skip)
-        kernel, _ = self.tail.get_weights()
-        first = np.log(np.expm1(max(skip.df - LEAST_DF, LEAST_START)))
-        self.tail.set_weights([kernel, np.full(self.horizon, first, np.float32)])
-
-    def compute_output_shape(self, state_shape: tuple, inputs_shape: tuple, ahead_shape: tuple) -> tuple:
-        return (*state_shape[:-1], self.horizon, 3)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"horizon": self.horizon}
-
-
-def log_gamma(x: Any) -> Any:
-    """Logarithm of the gamma function for x >= 1 on any Keras backend.
-
-    Stirling's series after raising the argument by six (Abramowitz and Stegun 1964, 6.1.41);
-    absolute error below 1e-5 in single precision for 1 <= x <= 60.
-    """
-    product = x * (x + 1) * (x + 2) * (x + 3) * (x + 4) * (x + 5)
-    z = x + 6
-    series = 1 / (12 * z) - 1 / (360 * z**3)
-    return (z - 0.5) * ops.log(z) - z + 0.5 * math.log(2 * math.pi) + series - ops.log(product)
-
-
-def negative_log_likelihood(outcome: Any, forecast: Any) -> Any:
-    """Mean negative log density of the known outcomes, in nats.
-
-    Parameters
-    ----------
-    outcome : tensor (..., horizon)
-        Returns in units of base volatility; NaN where unknown.
-    forecast : tensor (..., horizon, 3)
-        Mean, standard deviation and degrees of freedom of a Student-t distribution.
-    """
-    unknown = ops.isnan(outcome)
-    y = ops.where(unknown, 0.0, outcome)
-    mean, sigma, df = forecast[..., 0], forecast[..., 1], forecast[..., 2]
-    scale = sigma * ops.sqrt((df - 2) / df)
-    density = (
-        log_gamma((df + 1) / 2)
-        - log_gamma(df / 2)
-        - 0.5 * ops.log(math.pi * df)
-        - ops.log(scale)
-        - (df + 1) / 2 * ops.log1p(((y - mean) / scale) ** 2 / df)
-    )
-    known = ops.cast(ops.logical_not(unknown), "float32")
-    return -ops.sum(known * density) / ops.maximum(ops.sum(known), 1.0)
-
-
-def build(
-    recipe: Recipe, cell: str, scaler: StandardScaler, ahead_features: int
-) -> tuple[keras.Model, keras.Model]:
-    """Build the two readings of one network, which share every weight.
-
-    Parameters
-    ----------
-    cell : str
-        "rnn", "lstm" or "gru".
-    scaler : StandardScaler
-        Fitted on training rows only; its statistics become part of the network.
-    ahead_features : int
-        Inputs known ahead per session; may be none.
-
-    Returns
-    -------
-    learner : keras.Model
-        Reads segments (batch, lookback - 1 + stride, features) and gives a distribution at each of
-        the last `stride` steps.
-    reader : keras.Model
-        Reads windows (batch, lookback, features) and gives the distribution at their end: the
-        canonical forecast.
-    """
-    # What never varied in training has taught nothing: it is read as 0.
-    scale = np.where(scaler.var_ > 0, scaler.scale_, np.finfo(np.float32).max)
-    standardise = Standardise(scaler.mean_.tolist(), scale.tolist(), name="standardise")
-    recurrent = CELLS[cell](recipe.units, return_sequences=True, name=cell)
-    dropout = layers.Dropout(recipe.dropout, name="dropout")
-    head = StudentTHead(recipe.horizon, name="head")
-    features, burn_in = scaler.n_features_in_, recipe.lookback - 1
-
-    segment = keras.Input((None, features), name="segment")
-    segment_ahead = keras.Input((None, recipe.horizon, ahead_features), name="segment_ahead")
-    scaled = standardise(segment)
-    states = dropout(recurrent(scaled))[:, burn_in:]
-    learner = keras.Model([segment, segment_ahead], head(states, scaled[:, burn_in:], segment_ahead))
-
-    window = keras.Input((recipe.lookback, features), name="window")
-    window_ahead = keras.Input((recipe.horizon, ahead_features), name="window_ahead")
-    scaled = standardise(window)
-    state = recurrent(scaled)[:, -1]
-    reader = keras.Model([window, window_ahead], head(state, scaled[:, -1], window_ahead))
-    return learner, reader
 
 
 class SegmentBatches(keras.utils.PyDataset):
@@ -261,6 +84,11 @@ class SegmentBatches(keras.utils.PyDataset):
         inputs = self._windows.panel.values[rows], self._windows.ahead(targets)
         return inputs, outcomes.astype(np.float32)
 
+    def moments(self, index: int) -> np.ndarray:
+        """Moments at which the cutoffs of a batch's labelled steps were known, (segments, stride)."""
+        chosen = slice(index * self._recipe.batch, (index + 1) * self._recipe.batch)
+        return self._windows.panel.known_at[self._rows[chosen, self._recipe.lookback - 1 :]]
+
 
 class _Report(keras.callbacks.Callback):
     """Tells the progress of each epoch."""
@@ -287,6 +115,8 @@ class Recurrent:
         Random starts; default: as many as the recipe says, from 0 on.
     networks : list of keras.Model, optional
         Trained readers, where they come from a file.
+    linear : Har, optional
+        What their memory of surprises rests on, likewise.
     """
 
     def __init__(
@@ -295,21 +125,28 @@ class Recurrent:
         cell: str,
         seeds: Sequence[int] | None = None,
         networks: list[keras.Model] | None = None,
+        linear: Har | None = None,
     ) -> None:
         self.name = cell
         self.recipe = recipe
         self.seeds = tuple(range(recipe.seeds) if seeds is None else seeds)
         self.networks = networks or []
+        self.linear = linear
 
     @classmethod
     def load(cls, folder: Path, recipe: Recipe, cell: str) -> Self:
         """Read the networks that `save` wrote; Keras loads in safe mode."""
         paths = [folder / f"{cell}-{seed}.keras" for seed in range(recipe.seeds)]
         networks = [keras.saving.load_model(path, compile=False, safe_mode=True) for path in paths]
-        return cls(recipe, cell, networks=networks)
+        linear = None
+        if recipe.surprise:
+            linear = Har("harx").take(json.loads((folder / f"{cell}.json").read_text(encoding="utf-8")))
+        return cls(recipe, cell, networks=networks, linear=linear)
 
     def save(self, folder: Path) -> None:
-        """Write one .keras file per seed."""
+        """Write one .keras file per seed, and what the memory of surprises rests on."""
+        if self.linear is not None:
+            (folder / f"{self.name}.json").write_text(json.dumps(self.linear.as_json()), encoding="utf-8")
         for seed, network in enumerate(self.networks):
             network.save(folder / f"{self.name}-{seed}.keras")
 
@@ -330,24 +167,32 @@ class Recurrent:
         last_training = moments[-held_back - 1]
         training = cutoffs[known_at[cutoffs] <= last_training]
         validation = cutoffs[known_at[cutoffs] > last_training]
+        if self.recipe.surprise:
+            self.linear = linear_model(windows, last_training)
+            windows = with_surprise(windows, self.linear)
         scaler = StandardScaler().fit(windows.panel.values[training].astype(np.float64))
 
         def linear(rows: np.ndarray, until: np.datetime64) -> Skip:
             scaled = np.clip(scaler.transform(windows.panel.values[rows]), -LIMIT, LIMIT) * (scaler.var_ > 0)
             return fit_skip(windows, rows, until, scaled.astype(np.float32))
 
-        first, last = linear(training, last_training), linear(cutoffs, known_by)
+        first = last = None
+        if self.recipe.linear_part:
+            first, last = linear(training, last_training), linear(cutoffs, known_by)
         held = SegmentBatches(windows, validation, known_by, self.recipe)
         for seed in self.seeds:
             keras.utils.set_random_seed(seed)
-            learner, reader = build(self.recipe, self.name, scaler, len(windows.panel.ahead_names))
+            panel = windows.panel
+            learner, reader = build(self.recipe, self.name, scaler, panel.names, len(panel.ahead_names))
             head = reader.get_layer("head")
-            head.begin_at(first)
+            if first is not None:
+                head.begin_at(first)
             shuffle = np.random.default_rng(seed)
             batches = SegmentBatches(windows, training, last_training, self.recipe, shuffle)
             self._train(learner, batches, held, f"{self.name}, seed {seed}", advance)
             # The corrections stand; what they correct may learn from the sessions held back, too.
-            head.rest_on(last)
+            if last is not None:
+                head.rest_on(last)
             self.networks.append(reader)
         return self
 
@@ -362,7 +207,7 @@ class Recurrent:
         """Learn corrections, as long as they help on the sessions held back; none if none does."""
         learner.compile(
             optimizer=keras.optimizers.Adam(self.recipe.learning_rate, clipnorm=CLIP_NORM),
-            loss=negative_log_likelihood,
+            loss=loss(self.recipe.crps),
         )
         without, weights = learner.evaluate(held, verbose=0), learner.get_weights()
         report = _Report(advance, title)
@@ -377,23 +222,58 @@ class Recurrent:
         )
         if not stop.best < without:
             learner.set_weights(weights)
+        elif self.recipe.shrink:
+            _shrink(learner, held, self.recipe.horizon)
         for _ in range(self.recipe.epochs - report.epochs):
             advance(title)
 
     def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
-        parts = [self._chunk(windows, part) for part in np.split(ends, range(CHUNK, len(ends), CHUNK))]
-        return StudentT(
-            mean=np.concatenate([part.mean for part in parts]),
-            sigma=np.concatenate([part.sigma for part in parts]),
-            df=np.concatenate([part.df for part in parts]),
-        )
+        return pool(self.members(windows, ends))
 
-    def _chunk(self, windows: Windows, ends: np.ndarray) -> StudentT:
-        inputs = [windows.inputs(ends), windows.ahead(ends)]
+    def members(self, windows: Windows, ends: np.ndarray) -> list[StudentT]:
+        """Forecast with each random start by itself; see `forecast`."""
+        if self.linear is not None:
+            windows = with_surprise(windows, self.linear)
+        raw: list[list[np.ndarray]] = [[] for _ in self.networks]
+        for part in np.split(ends, range(CHUNK, len(ends), CHUNK)):
+            inputs = [windows.inputs(part), windows.ahead(part)]
+            for network, own in zip(self.networks, raw, strict=True):
+                # Called, not predicted: tracing a graph for one pass would take longer than the pass.
+                own.append(ops.convert_to_numpy(network(inputs, training=False)).astype(np.float64))
         base = windows.panel.base_sigma[ends][:, None]
-        members = []
-        for network in self.networks:
-            # Called, not predicted: tracing a graph for one pass would take longer than the pass.
-            raw = ops.convert_to_numpy(network(inputs, training=False)).astype(np.float64)
-            members.append(StudentT(base * raw[..., 0], base * raw[..., 1], raw[..., 2]))
-        return pool(members)
+        whole = [np.concatenate(own) for own in raw]
+        return [StudentT(base * one[..., 0], base * one[..., 1], one[..., 2]) for one in whole]
+
+
+def _shrink(learner: keras.Model, held: SegmentBatches, horizon: int) -> None:
+    """Keep that share of the corrections whose gain on the sessions held back is surest; none if none is.
+
+    A gain counts less `DOUBT` standard errors, which are taken from the means of blocks of `horizon`
+    sessions: neighbouring sessions share their outcomes, and all stocks of a session its shocks.
+    """
+    head = learner.get_layer("head")
+    whole = head.corrections()
+    head.correct(whole, 0.0)
+    without, sure = _daily_losses(learner, held), {0.0: 0.0}
+    for share in SHARES:
+        head.correct(whole, share)
+        gain = without - _daily_losses(learner, held)
+        blocks = [part.mean() for part in np.array_split(gain, max(2, len(gain) // horizon))]
+        sure[share] = float(gain.mean() - DOUBT * np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
+    head.correct(whole, max(sure, key=sure.__getitem__))
+
+
+def _daily_losses(learner: keras.Model, held: SegmentBatches) -> np.ndarray:
+    """Return the loss of `negative_log_likelihood` by session, in order; (sessions,)."""
+    moments, losses, weights = [], [], []
+    for index in range(len(held)):
+        inputs, outcome = held[index]
+        raw = ops.convert_to_numpy(learner(inputs, training=False)).astype(np.float64)
+        loss = StudentT(raw[..., 0], raw[..., 1], raw[..., 2]).log_score(outcome)
+        weight = np.isfinite(outcome) / np.arange(1, outcome.shape[-1] + 1)
+        moments.append(held.moments(index).ravel())
+        losses.append(np.where(np.isfinite(outcome), weight * loss, 0.0).sum(axis=-1).ravel())
+        weights.append(weight.sum(axis=-1).ravel())
+    _, place = np.unique(np.concatenate(moments), return_inverse=True)
+    total, weight = (np.bincount(place, np.concatenate(parts)) for parts in (losses, weights))
+    return total[weight > 0] / weight[weight > 0]
