@@ -72,7 +72,7 @@ def quickstart(
     if trained:
         history = workspace.history()
         evidence = backtest(history, recipe, progress=progress)
-        registry.add(train(history, recipe, progress), evidence)
+        registry.add(train(history, recipe, progress, evidence), evidence)
         say(f"Model registered: {registry.promote()}.")
     issue(workspace.store, registry, workspace.watchlist)
     for symbol in sorted(set(workspace.watchlist) - set(workspace.forecasts()["symbol"])):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from forecaster.config import Recipe
 from forecaster.decisions import CHALLENGER, CHAMPION, holder
 from forecaster.errors import ModelError, NotEarned, StoreError, UsageError
 from forecaster.evaluation.backtest import Backtest
@@ -85,16 +86,7 @@ class Registry:
         ModelError
             If the backtest is of another recipe or of other data.
         """
-        if backtest.recipe.hash != model.recipe.hash:
-            raise ModelError(
-                f"The backtest is of recipe {backtest.recipe.hash}, the model of {model.recipe.hash}; "
-                f"run the backtest with the model's own recipe"
-            )
-        if backtest.fingerprint != model.card["fingerprint"]:
-            raise ModelError(
-                f"The backtest read data {backtest.fingerprint}, the model {model.card['fingerprint']}; "
-                f"run both on the same history"
-            )
+        require_same(backtest, model.recipe, model.card["fingerprint"])
         client = self._client
         (experiment,) = client.search_experiments(filter_string=f"name = '{NAME}'")
         run = client.create_run(experiment.experiment_id, tags={"recipe": model.recipe.hash})
@@ -201,6 +193,26 @@ class Registry:
         # The table decides; MLflow's alias follows it for those who look there.
         self._store.append("decisions", pd.DataFrame([row | {"decided_at": now()}]))
         self._client.set_registered_model_alias(NAME, alias, version)
+
+
+def require_same(backtest: Backtest, recipe: Recipe, fingerprint: str) -> None:
+    """Check that a backtest is of a recipe and of data.
+
+    Raises
+    ------
+    ModelError
+        If it is of others.
+    """
+    if backtest.recipe.hash != recipe.hash:
+        raise ModelError(
+            f"The backtest is of recipe {backtest.recipe.hash}, the model of {recipe.hash}; "
+            f"run the backtest with the model's own recipe"
+        )
+    if backtest.fingerprint != fingerprint:
+        raise ModelError(
+            f"The backtest read data {backtest.fingerprint}, the model {fingerprint}; "
+            f"run both on the same history"
+        )
 
 
 def _earned(chosen: str, evidence: pd.DataFrame, champion: str, rival: pd.DataFrame) -> str:

@@ -33,8 +33,8 @@ def forecast_report(table: pd.DataFrame, history: History, scores: pd.DataFrame)
     -------
     dict
         symbol, currency, cutoff, base_price, version, verdict (in words, by sessions ahead),
-        demonstration, note, and ``rows``, one per session ahead: step, session, price quantiles
-        (q01 ... q99), prob_up and prob_loss (of losing more than 5 %).
+        demonstration, low_confidence (why, or empty), note, and ``rows``, one per session ahead: step,
+        session, price quantiles (q01 ... q99), prob_up and prob_loss (of losing more than 5 %).
     """
     prices = as_prices(table, LOSS)
     first = prices.iloc[0]
@@ -54,9 +54,16 @@ def forecast_report(table: pd.DataFrame, history: History, scores: pd.DataFrame)
         "version": str(table["version"].iloc[0]),
         "verdict": words,
         "demonstration": history.is_demonstration,
+        "low_confidence": doubt_of(table),
         "note": " ".join([*([DEMONSTRATION] if history.is_demonstration else []), *ends]),
         "rows": rows,
     }
+
+
+def doubt_of(table: pd.DataFrame) -> str:
+    """Say why a symbol's forecast is of low confidence; empty if nothing speaks against it, or ever did."""
+    told = table["doubt"].iloc[0]
+    return "" if pd.isna(told) else str(told)
 
 
 def score_rows(scores: pd.DataFrame, step: int = 1) -> pd.DataFrame:

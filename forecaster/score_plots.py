@@ -14,7 +14,7 @@ from forecaster.evaluation.ablation import EVERY_DAY
 from forecaster.evaluation.losses import PIT_BINS, TERCILES
 from forecaster.evaluation.significance import half_width
 from forecaster.models import LAST_PRICE, NETWORKS, TITLES
-from forecaster.models.pool import POOLS
+from forecaster.models.pool import POOL_NAMES
 from forecaster.plots import BLUE, BOUNDS, OPACITY, RANGES, SLATE, VERMILLION, finish, label, tint
 
 GREEN = "#009e73"
@@ -40,7 +40,7 @@ def family(model: str) -> str:
     """Tell what a model is: network, pool or classical."""
     if model in NETWORKS:
         return "network"
-    return "pool" if model in POOLS else "classical"
+    return "pool" if model in POOL_NAMES else "classical"
 
 
 def plot_gains(

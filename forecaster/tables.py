@@ -149,6 +149,7 @@ _TABLES = (
         "forecasts",
         _schema(
             issued_at=INSTANT, **_FORECAST_COLUMNS, version=_TEXT, recipe_hash=_TEXT, store_version=_COUNT,
+            adjustment=_NUMBER, doubt=_TEXT,
         ),
         ("symbol", "cutoff", "step", "version"),
         "issued_at",

@@ -1,4 +1,4 @@
-"""The verbs: train a model, issue forecasts, ask what if."""
+"""The verbs: train a model, issue forecasts, ask what if, draw paths."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,20 +8,30 @@ import pandas as pd
 from forecaster import ledger
 from forecaster.config import Recipe
 from forecaster.errors import TooLittleHistory
+from forecaster.evaluation.backtest import Backtest
 from forecaster.explain.scenario import Scenario, WhatIf
 from forecaster.explain.scenario import what_if as answer
 from forecaster.features import assemble
 from forecaster.history import History, read_history
+from forecaster.models.ensemble import Ensemble, classical
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.trained import Model, card
+from forecaster.models.trained import Model, card, novelty
 from forecaster.progress import Progress, silent
-from forecaster.registry import Registry
+from forecaster.registry import Registry, require_same
 from forecaster.store import Store, now
 from forecaster.windows import Windows
 
 
-def train(history: History, recipe: Recipe, progress: Progress = silent) -> Model:
+def train(
+    history: History, recipe: Recipe, progress: Progress = silent, evidence: Backtest | None = None
+) -> Model:
     """Train every kind of network that a recipe names on all that a history knows.
+
+    Parameters
+    ----------
+    evidence : Backtest, optional
+        Of the same recipe and history: the weights of the pool and the calibration are learned from its
+        forecasts. Without it all weights are equal and nothing is calibrated.
 
     Returns
     -------
@@ -37,12 +47,22 @@ def train(history: History, recipe: Recipe, progress: Progress = silent) -> Mode
     windows = Windows(assemble(chosen, recipe.groups), recipe.lookback, recipe.horizon)
     if not len(windows.ends):
         raise TooLittleHistory(f"No symbol of {', '.join(chosen.symbols)} has enough sessions for one window")
-    members = tuple(Recurrent(recipe, cell) for cell in recipe.cells)
-    with progress("Training", sum(member.steps for member in members)) as advance:
-        for member in members:
-            member.fit(windows, windows.panel.known_at.max(), advance)
-    universe = chosen.symbols
-    return Model(recipe, members, universe, history.as_of, card(recipe, chosen, universe, windows))
+    if evidence is not None:
+        require_same(evidence, recipe, chosen.fingerprint)
+    networks = [Recurrent(recipe, cell) for cell in recipe.cells]
+    beside = [classical(name, recipe) for name in recipe.beside]
+    with progress("Training", sum(one.steps for one in (*networks, *beside))) as advance:
+        for one in (*networks, *beside):
+            one.fit(windows, windows.panel.known_at.max(), advance)
+    table = None if evidence is None else evidence.forecasts
+    return Model(
+        recipe,
+        Ensemble.of(recipe, beside, networks, table),
+        novelty(windows) if recipe.abstain else None,
+        chosen.symbols,
+        history.as_of,
+        card(recipe, chosen, chosen.symbols, windows),
+    )
 
 
 def forecast(
@@ -66,8 +86,7 @@ def forecast(
     UnknownSymbol, TooLittleHistory
         If a symbol cannot be forecast.
     """
-    chosen, model = registry.load(version)
-    history = read_history(store, sorted({*symbols, *model.universe}), as_of)
+    chosen, model, history = _loaded(store, registry, symbols, as_of, version)
     return model.forecast(history, tuple(symbols)).assign(
         version=chosen,
         recipe_hash=model.recipe.hash,
@@ -102,10 +121,37 @@ def what_if(
     UnknownSymbol, TooLittleHistory
         If the symbol cannot be forecast.
     """
-    chosen, model = registry.load(version)
-    history = read_history(store, sorted({symbol, *model.universe}), as_of)
+    chosen, model, history = _loaded(store, registry, [symbol], as_of, version)
     answered = answer(model, history, symbol, scenario)
     return replace(answered, forecasts=answered.forecasts.assign(version=chosen))
+
+
+def paths(
+    store: Store,
+    registry: Registry,
+    symbol: str,
+    count: int = 1000,
+    as_of: str | pd.Timestamp | None = None,
+    version: str | None = None,
+) -> pd.DataFrame:
+    """Draw joint paths of a symbol over the sessions ahead; see `Model.paths`."""
+    _, model, history = _loaded(store, registry, [symbol], as_of, version)
+    return model.paths(history, symbol, count)
+
+
+def _loaded(
+    store: Store,
+    registry: Registry,
+    symbols: Sequence[str],
+    as_of: str | pd.Timestamp | None,
+    version: str | None,
+) -> tuple[str, Model, History]:
+    """Load a version, what it reads, and its calibration as it stands by then."""
+    chosen, model = registry.load(version)
+    history = read_history(store, sorted({*symbols, *model.universe}), as_of)
+    if model.recipe.calibrated:
+        model = model.calibrated(ledger.carried(store, chosen, symbols, history))
+    return chosen, model, history
 
 
 def issue(store: Store, registry: Registry, symbols: Sequence[str]) -> pd.DataFrame:

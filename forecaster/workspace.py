@@ -268,6 +268,25 @@ class Workspace:
         workflow.issue(self.store, self.registry, [ticker])
         return self.forecasts(ticker)
 
+    def paths(
+        self,
+        symbol: str,
+        count: int = 1000,
+        as_of: str | pd.Timestamp | None = None,
+        version: str | None = None,
+    ) -> pd.DataFrame:
+        """Draw joint paths over the sessions ahead that agree with the forecast of every step.
+
+        Returns
+        -------
+        DataFrame
+            See `models.trained.Model.paths`.
+        """
+        # Late: it brings TensorFlow.
+        from forecaster import workflow
+
+        return workflow.paths(self.store, self.registry, normalise(symbol), count, as_of, version)
+
     def what_if(
         self,
         symbol: str,

@@ -19,9 +19,7 @@ from forecaster.errors import TooLittleHistory, UsageError
 from forecaster.evaluation import subjects
 from forecaster.evaluation import walk as evaluation_walk
 from forecaster.evaluation.backtest import backtest
-from forecaster.evaluation.folds import Fold
 from forecaster.evaluation.invariance import Leak
-from forecaster.evaluation.kept import Kept, Part
 from forecaster.evaluation.leakage import leakcheck
 from forecaster.evaluation.perturbation import (
     bars_known_at,
@@ -763,14 +761,23 @@ def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("timeless")
 def test_weights_learned_on_later_outcomes_are_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    def whole_fold(kept: Kept, member: str, earlier: int, fold: Fold) -> pd.DataFrame:
-        return kept.get(Part(member, earlier))
-
-    monkeypatch.setattr(evaluation_walk, "_known", whole_fold)
+    monkeypatch.setattr(evaluation_walk, "_known", lambda forecasts, fold: forecasts)
     (leak,) = leakcheck(long, SMALL, ["pool_classical"], cutoffs=1).leaks
     assert leak.what == "forecasts of pool_classical"
     assert leak.feature.endswith("(model pool_classical, step 4)"), "at step 1 all were known at the refit"
     assert leak.symbol == "AAA"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("timeless")
+def test_a_calibration_on_later_outcomes_is_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    def known_too_soon(rows: pd.DataFrame, issued: pd.DataFrame, step: int) -> np.ndarray:
+        return 10 * rows["outcome"].abs().to_numpy()
+
+    assert leakcheck(long, SMALL, ["served"], cutoffs=1).clean
+    monkeypatch.setattr(evaluation_walk, "adjustments", known_too_soon)
+    (leak,) = leakcheck(long, SMALL, ["served"], cutoffs=1).leaks
+    assert leak.what == "forecasts of served"
 
 
 def test_a_history_too_short_for_a_walk_is_told(two: History) -> None:

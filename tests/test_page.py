@@ -330,7 +330,7 @@ def test_gains_are_those_of_the_tests(scores, baseline):
         & (scores.tests["baseline"] == baseline)
     ].set_index("model")
     assert "Gradient boosting" not in drawn.index, "it has no log score"
-    for title, model in (("HARX", "harx"), ("LSTM", "lstm"), ("Served:<br>pool of the networks", "served")):
+    for title, model in (("HARX", "harx"), ("LSTM", "lstm"), ("Served:<br>pool,<br>calibrated", "served")):
         assert drawn.loc[title, "x"] == pytest.approx(-rows.loc[model, "difference"])
         half = rows.loc[model, "error"] * stats.t.ppf(0.975, len(DATES) - 1)
         assert drawn.loc[title, "half"] == pytest.approx(half)

@@ -124,7 +124,7 @@ def test_the_gain_over_the_last_price_is_drawn_with_its_interval():
     figure = plot_scores(scores(), step=1)
     (points,) = figure.data
     assert list(points.x) == [0.04, 0.06], "the baseline itself has no gain to draw"
-    assert list(points.y) == ["Last price,<br>EWMA Student-t", "Served:<br>pool of the networks"]
+    assert list(points.y) == ["Last price,<br>EWMA Student-t", "Served:<br>pool,<br>calibrated"]
     np.testing.assert_allclose(points.error_x.array, [0.0392, 0.0196], rtol=0.01)
     assert figure.layout.xaxis.title.text == "Gain in log score, nats a forecast"
     assert figure.layout.title.text == "Gain at 1 session, with 95 % intervals"

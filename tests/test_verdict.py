@@ -131,12 +131,11 @@ def test_who_is_best_is_told_by_the_confidence_set() -> None:
     table = table_of(in_confidence_set=True, is_best=True)
     assert "Best of all by log score: Served" in verdict(table)
     both = table.assign(in_confidence_set=True, is_best=False)
-    assert (
-        "Not distinguishable from the best by log score: Served: pool of the networks, Last price"
-        in verdict(both)
+    assert "Not distinguishable from the best by log score: Served: pool, calibrated, Last price" in verdict(
+        both
     )
     alone = verdict(table.assign(in_confidence_set=[False, True], is_best=False))
-    assert "The lowest log score is that of Served: pool of the networks, but not by enough" in alone
+    assert "The lowest log score is that of Served: pool, calibrated, but not by enough" in alone
     quantiles = both.tail(1).assign(model="boosting", log_score=np.nan)
     said = verdict(pd.concat([both, quantiles]))
     assert said.endswith("By CRPS, Gradient boosting (no log score) is not distinguishable from the best.")
@@ -183,7 +182,7 @@ def test_too_few_dates_give_no_verdict_of_skill() -> None:
 def test_a_model_that_is_not_there_is_not_judged() -> None:
     scores = score(by_model(forecasts())).overall
     assert verdict(scores, model="lstm").startswith("LSTM: not scored here. Best of all by log score: Served")
-    assert verdict(scores, step=7) == "Served: pool of the networks: not scored here."
+    assert verdict(scores, step=7) == "Served: pool, calibrated: not scored here."
     assert verdict(scores, model="rolling_t").startswith("It is the last price itself")
 
 
@@ -215,7 +214,7 @@ def test_the_score_rows_say_who_is_in_the_set_and_what_direction_is_worth() -> N
     rows = score_rows(
         score(by_model(long_table({"rolling_t": (0.0, 0.03), "served": (0.0, sigma)}, outcome))).overall
     )
-    assert list(rows["Model"]) == ["Served: pool of the networks (best)", "Last price, rolling-250 Student-t"]
+    assert list(rows["Model"]) == ["Served: pool, calibrated (best)", "Last price, rolling-250 Student-t"]
     assert list(rows["In 90 % set"]) == ["yes", "no"]
     assert list(rows["Direction, %"]) == ["none", "none"]
     with_opinion = score_rows(score(by_model(forecasts())).overall)["Direction, %"].iloc[0]

@@ -110,7 +110,7 @@ def benchmark(
     plan : Plan
         Test period and refits.
     models : sequence of str
-        Names in `models.KINDS` and `models.pool.POOLS`; the last price and members of pools join them,
+        Names in `models.KINDS` and `models.pool.POOL_NAMES`; the last price and members of pools join them,
         and HARX where one of them reads announced dates of results that are in part made up
         (`History.has_backfill`): it is evaluated without them as well.
     folder : Path

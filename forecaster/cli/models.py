@@ -89,7 +89,7 @@ def train(
     recipe = Recipe(cells=listed(cells), seeds=seeds)
     history = workspace.history(as_of)
     evidence = backtest(history, recipe, folds, test_sessions, progress=progress)
-    version = workspace.registry.add(fit(history, recipe, progress), evidence)
+    version = workspace.registry.add(fit(history, recipe, progress, evidence), evidence)
     try:
         decision = f"promoted: {workspace.registry.promote(version)}"
         issue(workspace.store, workspace.registry, workspace.watchlist)
@@ -152,6 +152,8 @@ def forecast(
         shares = [f"{100 * row[name]:.1f} %" for name in ("prob_up", "prob_loss")]
         table.add_row(str(row["step"]), row["session"], *prices, *shares)
     console().print(table)
+    if report["low_confidence"]:
+        typer.echo(f"Low confidence. {report['low_confidence']}")
 
 
 def _what_if(

@@ -15,7 +15,7 @@ from forecaster.instruments import SYMBOL_PATTERN
 from forecaster.models import LAST_PRICE, TITLES
 from forecaster.models.tabulate import as_prices
 from forecaster.plots import plot_forecast, plot_scores
-from forecaster.report import DEMONSTRATION
+from forecaster.report import DEMONSTRATION, doubt_of
 from forecaster.store import now
 from forecaster.tables import QUANTILE_COLUMNS, QUANTILES
 
@@ -115,6 +115,8 @@ def _notices(history: History, table: pd.DataFrame) -> None:
             f"{history.as_of:%Y-%m-%d}. Renew it: `{command(f'forecast {history.symbols[0]}')}`",
             icon=":material/update:",
         )
+    if doubt := doubt_of(table):
+        st.warning(f"**Low confidence.** {plain(doubt)}", icon=":material/help:")
 
 
 def _sessions_behind(history: History) -> int:

@@ -70,7 +70,7 @@ def backtest(
     Parameters
     ----------
     models : sequence of str, optional
-        Names in `models.KINDS` and `models.pool.POOLS`; default: the last price, EWMA-t, GJR-t and
+        Names in `models.KINDS` and `models.pool.POOL_NAMES`; default: the last price, EWMA-t, GJR-t and
         HARX, the recipe's cells and their pool, "served". The last price is always among them, and
         so are the members of a pool. Where dates of results were made up, HARX stands there without any
         announced date, too.

@@ -36,7 +36,7 @@ from forecaster.features.exogenous import FACTORS
 from forecaster.features.sectors import PREFIX
 from forecaster.history import History
 from forecaster.models import CLASSICAL, NETWORKS, Forecaster, kind
-from forecaster.models.pool import FEWEST_DATES, POOLS
+from forecaster.models.pool import FEWEST_DATES, POOL_NAMES, scheme
 from forecaster.progress import Progress, silent
 from forecaster.windows import Windows
 
@@ -102,7 +102,7 @@ def leakcheck(
     ----------
     subject : Recipe, str or callable, optional
         A recipe: its inputs, windows and labels, and models. A name in `models.KINDS` or
-        `models.pool.POOLS`: that model alone. Factors and kinds of events that are read but not held are
+        `models.pool.POOL_NAMES`: that model alone. Factors and kinds of events that are read but not held are
         made up, so that each of them is judged. A function from a `History` to a table: columns symbol,
         session and one per feature, where the row of a session may use what was known at its close; or
         forecasts, with a column ``cutoff`` beside (such as ``Backtest.forecasts``). Levels of
@@ -144,7 +144,7 @@ def leakcheck(
             checks += _check_made_up(told, recipe, windows, made_up, _fewer(cutoffs), seed)
         advance("inputs, windows, labels")
         for name in names:
-            check = _check_pool if name in POOLS else _check_kind
+            check = _check_pool if name in POOL_NAMES else _check_kind
             checks += check(told, quick, windows, name, _fewer(cutoffs), seed)
             advance(checks[-1].what)
     return LeakReport(tuple(checks))
@@ -254,7 +254,7 @@ def _check_pool(
     later = _cutoffs_known_at(truth, short)
     moments = np.union1d(refits, _spread(later[later > refits[0]][:-1], cutoffs - len(refits)))
     (check,) = _compare_forecasts(what, prepare, short, truth, moments, seed)
-    quick = f"networks trained for one epoch, {recipe.units} units" if POOLS[name].networks else ""
+    quick = f"networks trained for one epoch, {recipe.units} units" if scheme(name, recipe).networks else ""
     return [replace(check, note=_joined(check.note, f"walk of two folds up to {short.as_of.date()}", quick))]
 
 

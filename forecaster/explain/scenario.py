@@ -22,8 +22,7 @@ from forecaster.features import Panel, company
 from forecaster.features.bars import Bars
 from forecaster.features.exogenous import Shock
 from forecaster.history import History
-from forecaster.models import SERVED
-from forecaster.models.tabulate import as_prices, tabulate
+from forecaster.models.tabulate import as_prices
 from forecaster.sessions import next_sessions, opens
 
 if TYPE_CHECKING:
@@ -257,8 +256,8 @@ def what_if(model: "Model", history: History, symbol: str, scenario: Scenario) -
             notes += effect.told(history.is_demonstration)
             warnings += effect.rare(learned)
     both = {AS_IT_STANDS: model.served(windows, ends), WHAT_IF: answer}
-    tables = [tabulate(windows, ends, one, SERVED).assign(scenario=name) for name, one in both.items()]
-    forecasts = pd.concat(tables, ignore_index=True).drop(columns="scale")
+    tables = [model.table(windows, ends, one).assign(scenario=name) for name, one in both.items()]
+    forecasts = pd.concat(tables, ignore_index=True)
     return WhatIf(scenario, forecasts, (*notes, LABEL), tuple(warnings))
 
 

@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,19 @@ import pandas as pd
 
 from forecaster.config import Recipe
 from forecaster.errors import ModelError, TooLittleHistory
-from forecaster.features import Panel, assemble
+from forecaster.features import COMPANY, Panel, assemble
 from forecaster.features.exogenous import Shock
 from forecaster.history import History
 from forecaster.models import SERVED
-from forecaster.models.distribution import StudentT, pool
-from forecaster.models.recurrent import BACKEND, Recurrent
+from forecaster.models.distribution import StudentT
+from forecaster.models.ensemble import Ensemble
+from forecaster.models.novelty import Novelty
+from forecaster.models.paths import rescaled, shuffle, templates
+from forecaster.models.recurrent import BACKEND
 from forecaster.models.tabulate import tabulate
 from forecaster.windows import Windows
 
-CARD = "card.json"
+CARD, NOVELTY = "card.json", "novelty.json"
 PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pandas")
 
 
@@ -34,11 +37,13 @@ class Model:
     Attributes
     ----------
     recipe : Recipe
-    members : tuple of Recurrent
-        One per kind; each pools its seeds. Scaling statistics are part of each network.
+    ensemble : Ensemble
+        What forecasts. Scaling statistics are part of each of its models.
     universe : tuple of str
         Symbols that it learned from; cross-section means are taken over them. Any other symbol is
-        served by the same networks.
+        served by the same models.
+    novelty : Novelty or None
+        Tells inputs far outside the training, where the recipe asks for it.
     trained_until : Timestamp
         Last session whose data it saw.
     card : dict
@@ -47,7 +52,8 @@ class Model:
     """
 
     recipe: Recipe
-    members: tuple[Recurrent, ...]
+    ensemble: Ensemble
+    novelty: Novelty | None
     universe: tuple[str, ...]
     trained_until: pd.Timestamp
     card: dict[str, Any]
@@ -66,7 +72,9 @@ class Model:
         Returns
         -------
         DataFrame
-            One row per symbol and step; columns of `models.tabulate.tabulate`, without ``scale``.
+            One row per symbol and step; columns of `models.tabulate.tabulate`, without ``scale``;
+            ``adjustment``, what calibration added to the log width; and ``doubt``, why the forecast is
+            of low confidence, empty where nothing speaks against it.
             Symbols whose history is too short or ends before the training cutoff are left out.
 
         Raises
@@ -87,7 +95,70 @@ class Model:
         if not ends:
             raise refused[0]
         cutoffs = np.array(ends)
-        return tabulate(windows, cutoffs, self.served(windows, cutoffs), SERVED).drop(columns="scale")
+        return self.table(windows, cutoffs, self.served(windows, cutoffs))
+
+    def served(self, windows: Windows, cutoffs: np.ndarray) -> StudentT:
+        """Forecast from some rows: shape (n, horizon)."""
+        return self.ensemble.forecast(windows, cutoffs)
+
+    def table(self, windows: Windows, cutoffs: np.ndarray, forecast: StudentT) -> pd.DataFrame:
+        """Lay a forecast from some rows out as `forecast` gives it."""
+        return (
+            tabulate(windows, cutoffs, forecast, SERVED)
+            .drop(columns="scale")
+            .assign(
+                adjustment=self.ensemble.adjustment(windows, cutoffs).ravel(),
+                doubt=np.repeat([self.doubt(windows, int(end)) for end in cutoffs], windows.horizon),
+            )
+        )
+
+    def paths(self, history: History, symbol: str, count: int = 1000) -> pd.DataFrame:
+        """Draw joint paths over the sessions ahead that agree with the forecast of every step.
+
+        What depends on the whole way, such as touching a level, is a share of the paths.
+
+        Parameters
+        ----------
+        count : int
+            Paths wanted; see `models.paths`.
+
+        Returns
+        -------
+        DataFrame
+            path (from 1), step, session, log_return since the cutoff, and price.
+
+        Raises
+        ------
+        ModelError, TooLittleHistory
+            As `forecast`; or if the history holds too few past stretches of so many sessions.
+        """
+        history.bars(symbol)
+        windows = self.windows(history)
+        end = self.current(windows, symbol)
+        forecast = self.served(windows, np.array([end]))[0]
+        returns = shuffle(forecast, rescaled(templates(windows, end, count), forecast.sigma))
+        panel, steps = windows.panel, np.arange(1, windows.horizon + 1)
+        return pd.DataFrame(
+            {
+                "path": np.repeat(np.arange(1, len(returns) + 1), windows.horizon),
+                "step": np.tile(steps, len(returns)),
+                "session": np.tile(panel.calendar[panel.position[end] + steps], len(returns)),
+                "log_return": returns.ravel(),
+                "price": panel.close[end] * np.exp(returns.ravel()),
+            }
+        )
+
+    def calibrated(self, adjustments: dict[str, np.ndarray]) -> "Model":
+        """Return this model with newer adjustments of some symbols."""
+        known = self.ensemble.adjustments | adjustments
+        return replace(self, ensemble=replace(self.ensemble, adjustments=known))
+
+    def doubt(self, windows: Windows, end: int) -> str:
+        """Say why a forecast from a row is of low confidence; empty if its inputs are like the training's."""
+        values = windows.panel.values[[end]][:, _judged(windows.panel)]
+        if self.novelty is None or not self.novelty.is_far(values)[0]:
+            return ""
+        return f"Inputs far outside the training: {self.novelty.why(values[0])}"
 
     def windows(self, history: History, shock: Shock | None = None) -> Windows:
         """Lay out the inputs that the networks read of a history.
@@ -110,10 +181,6 @@ class Model:
         panel = assemble(history, self.recipe.groups, self.universe, shock)
         self._require_known_inputs(panel)
         return Windows(panel, self.recipe.lookback, self.recipe.horizon)
-
-    def served(self, windows: Windows, cutoffs: np.ndarray) -> StudentT:
-        """Pool the networks' forecasts from some rows: shape (n, horizon)."""
-        return pool([member.forecast(windows, cutoffs) for member in self.members])
 
     def current(self, windows: Windows, symbol: str) -> int:
         """Return the row to forecast a symbol from: its last.
@@ -152,9 +219,7 @@ class Model:
         ]
         for at, name in enumerate(panel.ahead_names):
             moved += [(name, value) for value in np.unique(now[now[:, at] != told[:, at], at])]
-        if moved and "inputs" not in self.card:
-            return ["The model's card does not tell the range of its inputs in training; train again."]
-        known = {**self.card.get("inputs", {}), **self.card.get("ahead", {})}
+        known = {**self.card["inputs"], **self.card["ahead"]}
         outside: dict[str, tuple[float, str]] = {}
         for name, value in moved:
             low, high = known[name]
@@ -166,29 +231,21 @@ class Model:
         return [said for _, said in outside.values()]
 
     def has_learned(self, name: str) -> bool:
-        """Whether an input known ahead varied in training; taken as given where the card does not tell."""
-        low, high = self.card.get("ahead", {}).get(name, (0.0, 1.0))
+        """Whether an input known ahead varied in training."""
+        low, high = self.card["ahead"].get(name, (0.0, 0.0))
         return bool(low < high)
 
     def _require_known_inputs(self, panel: Panel) -> None:
-        if "inputs" in self.card:
-            trained = (*self.card["inputs"], *self.card["ahead"])
-            if trained != (*panel.names, *panel.ahead_names):
-                raise ModelError(_trained_otherwise(trained, (*panel.names, *panel.ahead_names)))
-            return
-        # Cards of old did not name the inputs, but the networks know how many they read.
-        (_, _, inputs), (_, _, ahead) = self.members[0].networks[0].input_shape
-        if (inputs, ahead) != (len(panel.names), len(panel.ahead_names)):
-            raise ModelError(
-                f"This model was trained on other inputs ({inputs} and {ahead} known ahead; today there are "
-                f"{len(panel.names)} and {len(panel.ahead_names)}); train again: python -m forecaster train"
-            )
+        trained = (*self.card["inputs"], *self.card["ahead"])
+        if trained != (*panel.names, *panel.ahead_names):
+            raise ModelError(_trained_otherwise(trained, (*panel.names, *panel.ahead_names)))
 
     def save(self, folder: Path) -> None:
-        """Write the networks (.keras) and the card (JSON) into a folder."""
+        """Write the networks (.keras) and everything else (JSON) into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        for member in self.members:
-            member.save(folder)
+        self.ensemble.save(folder)
+        if self.novelty is not None:
+            (folder / NOVELTY).write_text(json.dumps(self.novelty.as_json()), encoding="utf-8")
         (folder / CARD).write_text(json.dumps(self.card, indent=2), encoding="utf-8")
 
     @classmethod
@@ -203,11 +260,25 @@ class Model:
         try:
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
             recipe = Recipe(**card["recipe"])
-            members = tuple(Recurrent.load(folder, recipe, cell) for cell in recipe.cells)
+            ensemble = Ensemble.load(folder, recipe)
+            told = (folder / NOVELTY).read_text(encoding="utf-8") if recipe.abstain else ""
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"The files in {folder} are no sound model ({reason}); train again") from error
-        return cls(recipe, members, tuple(card["universe"]), pd.Timestamp(card["trained_until"]), card)
+        novelty = Novelty.from_json(json.loads(told)) if told else None
+        until = pd.Timestamp(card["trained_until"])
+        return cls(recipe, ensemble, novelty, tuple(card["universe"]), until, card)
+
+
+def novelty(windows: Windows) -> Novelty:
+    """Measure the inputs of the training, company events left out: rare kinds of news are no novelty."""
+    judged = _judged(windows.panel)
+    names = [windows.panel.names[at] for at in judged]
+    return Novelty.fit(windows.panel.values[windows.ends][:, judged], names)
+
+
+def _judged(panel: Panel) -> list[int]:
+    return [at for at, name in enumerate(panel.names) if name not in COMPANY]
 
 
 def _trained_otherwise(trained: Collection[str], today: Collection[str]) -> str:
