@@ -48,10 +48,7 @@ def results_of(run: Benchmark) -> dict:
 
 def table(results: dict) -> str:
     """Write results as the README's Markdown."""
-    rows, about = results["rows"], results["about"]
-    headings = list(rows[0])
-    lines = [f"| {' | '.join(headings)} |", f"|{'|'.join([' --- '] * len(headings))}|"]
-    lines += [f"| {' | '.join(row.values())} |" for row in rows]
+    about = results["about"]
     packages = ", ".join(f"{name} {about['packages'][name]}" for name in ("keras", "arch", "scikit-learn"))
     facts = (
         f"{len(about['symbols'])} stocks, {results['dates']} dates, {results['forecasts']} forecasts "
@@ -62,7 +59,14 @@ def table(results: dict) -> str:
     )
     words = [*_ablation(results["ablation"]), facts, f"Verdict. {results['verdict']}"]
     words += [f"Out of the expected order: {' '.join(results['reversals'])}"] if results["reversals"] else []
-    return "\n".join([*lines, "", "\n\n".join(words)])
+    return "\n".join([*markdown(results["rows"]), "", "\n\n".join(words)])
+
+
+def markdown(rows: list[dict[str, str]]) -> list[str]:
+    """Lay rows out as the lines of a table."""
+    headings = list(rows[0])
+    lines = [f"| {' | '.join(headings)} |", f"|{'|'.join([' --- '] * len(headings))}|"]
+    return lines + [f"| {' | '.join(row.values())} |" for row in rows]
 
 
 def _ablation(records: list[dict]) -> list[str]:
@@ -94,11 +98,16 @@ def _title(row: dict) -> str:
 
 
 def insert(text: str, name: str, results: dict) -> str:
-    """Put a table between its marks in the README."""
+    """Put the table of some results between its marks in the README."""
+    return put(text, name, table(results))
+
+
+def put(text: str, name: str, content: str) -> str:
+    """Put Markdown between its marks in the README."""
     start, end = f"<!-- {name} results: start -->", f"<!-- {name} results: end -->"
     before, rest = text.split(start)
     _, after = rest.split(end)
-    return f"{before}{start}\n{table(results)}\n{end}{after}"
+    return f"{before}{start}\n{content}\n{end}{after}"
 
 
 def keep(name: str, run: Benchmark) -> None:
