@@ -3,8 +3,8 @@
 Run ``python benchmarks/panel.py prices.parquet OUT [--market FILE] [--macro FILE] [--events FILE ...]``,
 files as ``benchmark`` reads them, from 2010 on; ``python benchmarks/pull.py prices.parquet`` brings
 prices. It takes some half an hour on two cores, goes on in OUT if it was stopped, writes
-``benchmarks/results/panel.json`` and puts the table into the README. The ablation is of HARX alone;
-``benchmark --ablation`` tries the networks, too.
+``benchmarks/results/panel.json`` and puts the table into the README. With ``--ablation`` it tells as well
+what HARX loses without inputs; ``benchmark --ablation`` tries the networks, too.
 """
 
 import argparse
@@ -22,22 +22,24 @@ from forecaster.progress import for_terminal
 
 
 def main() -> None:
-    """Run the evaluation with the networks, and the ablation of HARX."""
+    """Run the evaluation with the networks, and the ablation of HARX if asked."""
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("prices", type=Path)
     words.add_argument("out", type=Path)
     words.add_argument("--market", type=Path)
     words.add_argument("--macro", type=Path)
     words.add_argument("--events", type=Path, action="append", default=[])
+    words.add_argument("--ablation", action="store_true")
     given = words.parse_args()
     plan = fc.Plan(pd.Timestamp("2015-01-01"), pd.Timestamp("2025-12-31"), "12m")
     recipe, progress = fc.Recipe(seeds=2), for_terminal()
     inputs = read_inputs(given.prices, given.market, given.macro, given.events)
-    run = benchmark(inputs, plan, MODELS, given.out, recipe, progress=progress, jobs=2)
-    alone = benchmark(
-        inputs, plan, ["harx"], given.out / "inputs", recipe, ablation=True, progress=progress, jobs=2
-    )
-    keep("panel", replace(run, ablation=alone.ablation))
+    run = benchmark(inputs, plan, [*MODELS, "rnn"], given.out, recipe, progress=progress, jobs=2)
+    if given.ablation:
+        place = given.out / "inputs"
+        alone = benchmark(inputs, plan, ["harx"], place, recipe, ablation=True, progress=progress, jobs=2)
+        run = replace(run, ablation=alone.ablation)
+    keep("panel", run)
 
 
 if __name__ == "__main__":
