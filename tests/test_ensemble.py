@@ -15,9 +15,9 @@ from forecaster.evaluation.backtest import Backtest, backtest
 from forecaster.features import assemble
 from forecaster.history import History
 from forecaster.models import SERVED
-from forecaster.models.calibrate import adjustments
 from forecaster.models.distribution import StudentT, log_pool
 from forecaster.models.ensemble import Ensemble, classical
+from forecaster.models.tabulate import distribution_of
 from forecaster.models.trained import Model
 from forecaster.windows import Windows
 from forecaster.workflow import train
@@ -133,16 +133,24 @@ def test_evidence_of_another_recipe_is_refused(past: History, recipe: Recipe, ev
 
 
 def test_served_forecasts_of_a_walk_are_calibrated_on_what_was_known(evidence: Backtest) -> None:
-    rows = evidence.forecasts[(evidence.forecasts["model"] == SERVED) & (evidence.forecasts["step"] == 5)]
-    rows = rows.reset_index(drop=True)
-    # Each forecast's own adjustment, from the forecasts as they were issued before it.
-    for at in (3, 170, len(rows) - 1):
-        row = rows.loc[[at]]
-        before = rows[(rows["cutoff"] < row["cutoff"].item()) & (rows["session"] <= row["cutoff"].item())]
-        used = adjustments(row, before, 5)[0]
-        others = rows[(rows["cutoff"] == row["cutoff"].item()) & (rows["symbol"] != row["symbol"].item())]
-        assert np.isfinite(used)
-        assert len(others) == 2
+    """In the first fold, whose weights are equal: the pool of the members, widened by what was settled."""
+    table = evidence.forecasts
+    at_step = table[table["step"] == 5].sort_values(["cutoff", "symbol"])
+    first = at_step[at_step["cutoff"] <= at_step["cutoff"].unique()[70]]
+    rows = first[first["model"] == SERVED].reset_index(drop=True)
+    members = [
+        distribution_of(first[first["model"] == name].reset_index(drop=True)) for name in (*LEARNED, "gru")
+    ]
+    pooled = log_pool(members, np.full(4, 0.25))
+    for at in (2, 100, len(rows) - 1):
+        row = rows.loc[at]
+        own = rows[rows["symbol"] == row["symbol"]]
+        state = 0.0
+        for past in own[own["session"] <= row["cutoff"]].itertuples():
+            squared = ((past.outcome - past.mean) / past.scale) ** 2
+            state = 0.995 * state + 0.004 / 5 * ((past.df + 1) * squared / (past.df + squared) - 1)
+        assert (state == 0.0) == (at == 2)
+        assert np.log(row["sigma"] / pooled.sigma[at]) == pytest.approx(state, abs=1e-9)
 
 
 def test_the_ledger_carries_the_calibration_on(trained_workspace: Workspace) -> None:
