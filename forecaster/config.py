@@ -1,11 +1,20 @@
 """Settings (where things are, how the service behaves) and Recipe (what is trained)."""
 
 import hashlib
+import re
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -23,6 +32,9 @@ Group = Literal["trend", "previous_day", "exogenous"]
 SourceName = Literal["auto", "yahoo", "tiingo", "sample"]
 
 GROUPS: tuple[Group, ...] = ("trend", "previous_day", "exogenous")
+
+SIGNED_IN, EVERYONE = "signed in", "everyone"
+"""Words that stand for people in `editors` and `viewers`."""
 
 
 class Settings(BaseSettings):
@@ -49,8 +61,39 @@ class Settings(BaseSettings):
         E-mail address that the SEC asks for with each request; without one its filings are not read.
     start : str
         First session to ask a live source for.
-    port : int
-        Port of the dashboard on 127.0.0.1.
+    run_delay_minutes : int
+        A scheduled run comes this long after the exchange's close: data may be late.
+    full_every : int
+        Sessions from one full run, which trains, to the next; the runs between them are light.
+    trial_sessions : int
+        Last sessions that the training of newer weights leaves out, to be judged on.
+    stale_data, most_data : int
+        Complete sessions that may be missing before forecasts are marked as stale; before none are given.
+    stale_model, most_model : int
+        Sessions that may have been stored since the champion's training, likewise.
+    on_failure : str
+        Command that is run when a run has failed; it finds what happened in ``FORECASTER_FAILURE``.
+    webhook : str
+        Address that is sent a JSON message when a run has failed.
+    address, port : str, int
+        Where the dashboard listens; an address that other machines reach needs a login (docs/login.md).
+    public_url : str
+        What visitors type to reach the dashboard, such as ``https://forecasts.example.org``.
+    oidc_metadata_url, oidc_client_id : str
+        Discovery document of the OpenID provider; the name under which it knows the dashboard. Its
+        secret is the variable ``FORECASTER_OIDC_CLIENT_SECRET``.
+    editors : tuple of str
+        Who may change something once a login is set up: e-mail addresses, domains such as
+        ``@example.org``, or the words ``signed in``; in a variable separated by commas.
+    viewers : tuple of str
+        Who else may look; likewise, or ``everyone``.
+    role_claim, editor_role : str
+        A claim of the provider, and the value in it that makes an editor.
+    login_hours : float
+        A sign-in holds so long.
+    require_verified : bool
+        Whether an e-mail address counts only if the provider says that it has verified it; otherwise it
+        also counts where the provider does not say.
     """
 
     model_config = SettingsConfigDict(env_prefix="FORECASTER_", toml_file="forecaster.toml", extra="forbid")
@@ -66,7 +109,26 @@ class Settings(BaseSettings):
     event_sources: Annotated[tuple[str, ...], NoDecode] = ("yahoo", "news", "filings")
     contact: str = ""
     start: str = "2010-01-01"
+    run_delay_minutes: int = Field(default=90, ge=0)
+    full_every: int = Field(default=5, ge=1)
+    trial_sessions: int = Field(default=42, ge=31)
+    stale_data: int = Field(default=1, ge=0)
+    most_data: int = Field(default=10, ge=1)
+    stale_model: int = Field(default=126, ge=1)
+    most_model: int = Field(default=504, ge=1)
+    on_failure: str = ""
+    webhook: str = ""
+    address: str = "127.0.0.1"
     port: int = Field(default=8501, ge=1, le=65535)
+    public_url: str = ""
+    oidc_metadata_url: str = ""
+    oidc_client_id: str = ""
+    editors: Annotated[tuple[str, ...], NoDecode] = ()
+    viewers: Annotated[tuple[str, ...], NoDecode] = (SIGNED_IN,)
+    role_claim: str = ""
+    editor_role: str = ""
+    login_hours: float = Field(default=12.0, gt=0)
+    require_verified: bool = False
 
     @classmethod
     def settings_customise_sources(
@@ -96,7 +158,31 @@ class Settings(BaseSettings):
         except (SettingsError, TOMLDecodeError) as error:
             raise UsageError(f"Settings cannot be read: {error}; see forecaster/config.py") from error
 
-    @field_validator("watchlist", "event_sources", mode="before")
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        for stale, most in (("stale_data", "most_data"), ("stale_model", "most_model")):
+            if getattr(self, stale) >= getattr(self, most):
+                raise ValueError(f"expected {stale} below {most}")
+        return self
+
+    @model_validator(mode="after")
+    def _roles_whole(self) -> Self:
+        if bool(self.role_claim) != bool(self.editor_role):
+            raise ValueError("expected role_claim and editor_role together")
+        return self
+
+    @field_validator("editors", "viewers")
+    @classmethod
+    def _people(cls, names: tuple[str, ...], field: ValidationInfo) -> tuple[str, ...]:
+        words = (SIGNED_IN, EVERYONE) if field.field_name == "viewers" else (SIGNED_IN,)
+        for name in names:
+            if name not in words and not re.fullmatch(r"[^@\s]*@[^@\s]+", name):
+                raise ValueError(
+                    f"expected e-mail addresses, @domains or {' or '.join(words)!r}, got {name!r}"
+                )
+        return tuple(name.lower() for name in names)
+
+    @field_validator("watchlist", "event_sources", "editors", "viewers", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):

@@ -9,12 +9,15 @@
     │   ├── UnknownSymbol                      the store has no such symbol
     │   └── TooLittleHistory                   too few sessions to read one window
     ├── SourceError                            a price source did not deliver
-    │   └── RateLimited          exit code 75  ... and asked to be left alone for a while
+    │   ├── RateLimited          exit code 75  ... and asked to be left alone for a while
+    │   └── NotYet               exit code 75  ... the bars that are due, and will later
     ├── Locked                   exit code 75  another process does the same work
+    ├── Denied                                 whoever asks may not change anything
     ├── StoreError                             the data folder cannot be read or written
     ├── LeakFound                              something known later reached an earlier cutoff
     └── ModelError                             no model, or a model that does not fit
-        └── NotEarned                          a promotion that the evidence does not allow
+        ├── NotEarned                          a promotion that the evidence does not allow
+        └── Expired                            data or model too old to forecast from
 
 A message says what was expected, what came and what to do.
 """
@@ -58,10 +61,20 @@ class RateLimited(SourceError):
     exit_code = 75
 
 
+class NotYet(SourceError):
+    """The bars of a complete session have not arrived yet."""
+
+    exit_code = 75
+
+
 class Locked(ForecasterError):
     """Another process does the same work in this workspace."""
 
     exit_code = 75
+
+
+class Denied(ForecasterError):
+    """A change that whoever asks may not make."""
 
 
 class StoreError(ForecasterError):
@@ -78,3 +91,7 @@ class ModelError(ForecasterError):
 
 class NotEarned(ModelError):
     """A promotion that the evidence does not allow."""
+
+
+class Expired(ModelError):
+    """Data or a model too old to forecast from."""

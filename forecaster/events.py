@@ -4,7 +4,7 @@ An event is a fact about one company with the moment at which the world could kn
 date (of results, of a dividend) is a fact too: what is known is the plan, and `happened_at` lies ahead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -132,26 +132,41 @@ def moved_session(rows: pd.DataFrame, exchange: str, column: str = "happened_at"
 
 
 def distinct_results(rows: pd.DataFrame, exchange: str) -> pd.DataFrame:
-    """Keep, of several reports of the same results of one symbol, the one that counts first.
+    """Keep, of several reports of the same results of a symbol, the one that counts first.
 
     Each report is judged by those that count no later; of several that count from the same session one
     with a tone is taken.
 
+    Parameters
+    ----------
+    rows : DataFrame
+        Events of symbols of one exchange.
+
     Returns
     -------
     DataFrame
-        Sorted by ``position``, the session that they move.
+        Sorted by symbol and ``position``, the session that they move.
     """
     results = rows[rows["kind"] == "results"]
     results = results.assign(
         position=moved_session(results, exchange, "known_at"), silent=results["tone"].isna()
-    ).sort_values(["position", "silent", "known_at", "source", "url"], ignore_index=True)
-    kept, last = [], -SAME_WITHIN - 1
-    for place, one in enumerate(results["position"]):
-        if one - last > SAME_WITHIN:
+    ).sort_values(["symbol", "position", "silent", "known_at", "source", "url"], ignore_index=True)
+    code, _ = pd.factorize(results["symbol"])
+    kept, last = [], (-1, 0)
+    for place, one in enumerate(zip(code.tolist(), results["position"].tolist(), strict=True)):
+        if one > (last[0], last[1] + SAME_WITHIN):
             kept.append(place)
             last = one
     return results.iloc[kept].drop(columns="silent")
+
+
+def by_exchange(
+    events: pd.DataFrame, instruments: Mapping[str, Instrument]
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give each exchange with the events of its symbols; those of other symbols are left out."""
+    exchanges = {symbol: one.exchange for symbol, one in instruments.items()}
+    for exchange, rows in events.groupby(events["symbol"].map(exchanges)):
+        yield str(exchange), rows
 
 
 def with_backfill(events: pd.DataFrame, instruments: Mapping[str, Instrument]) -> pd.DataFrame:
@@ -179,28 +194,30 @@ def with_backfill(events: pd.DataFrame, instruments: Mapping[str, Instrument]) -
     plans = [events]
     first_plan = events[events["kind"] == "results_scheduled"].groupby("symbol")["known_at"].min()
     told = events[(events["kind"] == "results") & ~events["source"].isin(PARTIAL)]
-    for symbol, rows in told.groupby("symbol", sort=True):
-        if symbol not in instruments:
-            continue
-        exchange = instruments[str(symbol)].exchange
-        results = distinct_results(rows, exchange)
-        came = pd.DatetimeIndex(results["known_at"])
-        position = np.maximum(results["position"].to_numpy() - KNOWN_AHEAD, 0)
-        known_at = pd.DatetimeIndex(opens(exchange, all_sessions(exchange)[position]), tz="UTC")
-        last = np.searchsorted(came, known_at) - 1
-        since = came - came[np.maximum(last, 0)]
-        regular = (last >= 0) & (since >= REGULAR_AFTER) & (since <= REGULAR_UNTIL)
-        announced = results.loc[regular, list(COLUMNS)].assign(
-            kind="results_scheduled",
-            known_at=known_at[regular],
-            tone=np.nan,
-            magnitude=1.0,
-            title="Date of results, taken from the results that followed",
-            url="",
-            source=BACKFILL,
-        )
-        plans.append(
-            announced[announced["known_at"] < first_plan.get(symbol, pd.Timestamp.max.tz_localize("UTC"))]
-        )
+    for exchange, rows in by_exchange(told, instruments):
+        announced = _announced(distinct_results(rows, exchange), exchange)
+        stored = first_plan.reindex(announced["symbol"]).array
+        plans.append(announced[~(announced["known_at"].array >= stored)])
     together = pd.concat(plans, ignore_index=True)
     return together.sort_values(["symbol", "known_at", "kind", "happened_at"], ignore_index=True)
+
+
+def _announced(results: pd.DataFrame, exchange: str) -> pd.DataFrame:
+    """Make plans of the regular ones among distinct results."""
+    position = np.maximum(results["position"].to_numpy() - KNOWN_AHEAD, 0)
+    known_at = opens(exchange, all_sessions(exchange)[position])
+    came = results["known_at"].dt.tz_convert(None).to_numpy()
+    since = np.empty(len(came), dtype="timedelta64[ns]")
+    for places in results.reset_index(drop=True).groupby("symbol").indices.values():
+        last = np.searchsorted(came[places], known_at[places]) - 1
+        since[places] = np.where(last >= 0, came[places] - came[places][last], np.timedelta64("NaT"))
+    regular = pd.Series(since).between(REGULAR_AFTER, REGULAR_UNTIL).to_numpy()
+    return results.loc[regular, list(COLUMNS)].assign(
+        kind="results_scheduled",
+        known_at=pd.DatetimeIndex(known_at[regular], tz="UTC"),
+        tone=np.nan,
+        magnitude=1.0,
+        title="Date of results, taken from the results that followed",
+        url="",
+        source=BACKFILL,
+    )

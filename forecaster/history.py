@@ -13,6 +13,7 @@ from forecaster.adjust import adjusted, with_actions
 from forecaster.errors import DataError, UnknownSymbol, UsageError
 from forecaster.events import BACKFILL, COLUMNS, no_events, with_backfill
 from forecaster.instruments import Instrument, described
+from forecaster.remedies import origin, to_bring
 from forecaster.sessions import closes
 from forecaster.store import Store
 
@@ -38,6 +39,9 @@ class History:
         Session of the latest bar.
     store_version : int
         Version of the prices table that was read, or -1 if it came from elsewhere.
+    recorded_by : Timestamp or None
+        UTC moment at which the last of what was read was recorded: reading again as of it gives the same
+        history, whatever the store has learned since. None if it came from elsewhere.
     """
 
     traded: pd.DataFrame
@@ -46,13 +50,14 @@ class History:
     instruments: Mapping[str, Instrument]
     as_of: pd.Timestamp
     store_version: int = -1
+    recorded_by: pd.Timestamp | None = None
 
     @cached_property
     def prices(self) -> pd.DataFrame:
         """Columns of the prices table, adjusted for the splits and dividends up to `as_of`."""
         return adjusted(self.traded)
 
-    @property
+    @cached_property
     def symbols(self) -> tuple[str, ...]:
         """Symbols with at least one bar, in alphabetical order."""
         return tuple(sorted(self.traded["symbol"].unique()))
@@ -85,7 +90,8 @@ class History:
         day = parse_session(as_of)
         if day > self.as_of:
             raise UsageError(f"This history ends on {self.as_of.date()}; it knows nothing of {day.date()}")
-        return _at_close(self.traded, self.factors, self.events, self.instruments, self.store_version, day)
+        cut = _at_close(self.traded, self.factors, self.events, self.instruments, self.store_version, day)
+        return replace(cut, recorded_by=self.recorded_by)
 
     def only(self, symbols: Sequence[str]) -> "History":
         """Return the history of some symbols; the factors and events stay.
@@ -95,8 +101,7 @@ class History:
         UnknownSymbol
             If one has no bar.
         """
-        for symbol in symbols:
-            self.bars(symbol)
+        self.require(symbols)
         rows = self.traded[self.traded["symbol"].isin(symbols)]
         return replace(self, traded=rows.reset_index(drop=True))
 
@@ -117,10 +122,24 @@ class History:
         UnknownSymbol
             If there are none; lists the symbols there are.
         """
-        rows = self.prices[self.prices["symbol"] == symbol]
-        if rows.empty:
-            raise UnknownSymbol(_not_stored([symbol], self.symbols))
-        return rows
+        self.require([symbol])
+        return self.prices[self.prices["symbol"] == symbol]
+
+    def require(self, symbols: Sequence[str]) -> None:
+        """Check that there are bars of some symbols.
+
+        Raises
+        ------
+        UnknownSymbol
+            If one has none; lists the symbols there are.
+        """
+        held = set(self.symbols)
+        missing = [symbol for symbol in symbols if symbol not in held]
+        if missing:
+            raise UnknownSymbol(
+                f"{', '.join(missing)}: not in this history, which holds {_some(self.symbols)}; "
+                f"choose one of these, or read a history of more symbols"
+            )
 
 
 def read_history(
@@ -153,21 +172,28 @@ def read_history(
     where = None if symbols is None else {"symbol": symbols}
     prices = store.current("prices", where=where, until=day, recorded_by=recorded_by)
     if symbols is not None:
-        missing = [symbol for symbol in symbols if symbol not in set(prices["symbol"])]
+        held = set(prices["symbol"].unique())
+        missing = [symbol for symbol in symbols if symbol not in held]
         if missing:
             stored = tuple(sorted(store.current("instruments")["symbol"]))
             if day is not None and set(missing) <= set(stored):
                 raise DataError(f"{', '.join(missing)}: no prices up to {day.date()}; choose a later session")
-            raise UnknownSymbol(_not_stored(missing, stored))
+            raise UnknownSymbol(
+                f"{', '.join(missing)}: not stored here (the store holds {_some(stored)}); "
+                f"{to_bring(missing, origin(store.rows('updates')['source']))}"
+            )
     actions = store.current("actions", where=where, until=day, recorded_by=recorded_by)
     factors = store.current("factors", recorded_by=recorded_by)
-    told = store.current("events", where=where, recorded_by=recorded_by)[list(COLUMNS)]
-    events = told.astype(no_events().dtypes.to_dict())
-    instruments = described(store.current("instruments", recorded_by=recorded_by))
+    told = store.current("events", where=where, recorded_by=recorded_by)
+    events = told[list(COLUMNS)].astype(no_events().dtypes.to_dict())
+    shares = store.current("instruments", recorded_by=recorded_by)
+    instruments = described(shares)
     _require_described(prices, instruments)
-    return _at_close(
+    history = _at_close(
         with_actions(prices, actions), factors, with_backfill(events, instruments), instruments, version, day
     )
+    read = pd.concat([rows["fetched_at"] for rows in (prices, actions, factors, told, shares)])
+    return replace(history, recorded_by=read.max())
 
 
 def history_of(
@@ -206,7 +232,7 @@ def history_of(
 
 
 def _require_described(prices: pd.DataFrame, instruments: Mapping[str, Instrument]) -> None:
-    bare = sorted(set(prices["symbol"]) - set(instruments))
+    bare = sorted(set(prices["symbol"].unique()) - set(instruments))
     if bare:
         raise DataError(
             f"{', '.join(bare)}: prices without a row in the instruments table, so without an exchange; "
@@ -259,9 +285,5 @@ def _at_close(
     )
 
 
-def _not_stored(symbols: Sequence[str], stored: Sequence[str]) -> str:
-    held = ", ".join(stored[:20]) if len(stored) else "no symbol"
-    return (
-        f"{', '.join(symbols)}: not stored here (the store holds {held}); "
-        f"bring it: python -m forecaster update {' '.join(symbols)}"
-    )
+def _some(symbols: Sequence[str]) -> str:
+    return ", ".join(symbols[:20]) or "no symbol"

@@ -10,7 +10,7 @@ from forecaster.errors import Locked, StoreError
 
 
 @contextmanager
-def exclusive(home: Path, work: str) -> Iterator[None]:
+def exclusive(home: Path, work: str, patience: float = 0.0) -> Iterator[None]:
     """Hold a workspace's lock for one kind of work.
 
     Parameters
@@ -19,6 +19,8 @@ def exclusive(home: Path, work: str) -> Iterator[None]:
         Folder of the workspace; made if it is not there.
     work : str
         A noun for messages, which also names the lock file.
+    patience : float
+        Seconds to wait for a process that holds it.
 
     Raises
     ------
@@ -27,7 +29,7 @@ def exclusive(home: Path, work: str) -> Iterator[None]:
     StoreError
         If the folder cannot be written.
     """
-    lock = FileLock(home / f"{work}.lock", timeout=0)
+    lock = FileLock(home / f"{work}.lock", timeout=patience)
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock.acquire()

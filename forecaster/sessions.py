@@ -26,6 +26,9 @@ def calendar(exchange: str) -> ExchangeCalendar:
         If there is no such calendar.
     """
     try:
+        # Made once where that can be: it takes a tenth of a second.
+        return get_calendar(exchange, start=FIRST_SESSION)
+    except ValueError:
         return get_calendar(exchange, start=max(FIRST_SESSION, _earliest(exchange)))
     except InvalidCalendarName as error:
         raise UsageError(

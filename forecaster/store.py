@@ -9,31 +9,44 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as arrow
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow import compute, dataset
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from forecaster.errors import StoreError
 from forecaster.tables import TABLES, Table, table
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Rows = TypeVar("Rows", bound=Sized)
 
 ATTEMPTS = 5
 
 SPARE = 2**20
 """Bytes that must be free beyond the rows to be written, for the log of the table."""
 
-MOST_FILES = 100
-"""Files of a table beyond which they are laid together."""
+MOST_FILES = 16
+"""Files of a table beyond which they are laid together: each costs a read a millisecond."""
+
+MOST_KEPT = 50_000
+"""Rows of a read up to which it is kept until the next commit."""
+
+MOST_READS = 32
+"""Reads of a table that are kept at a time."""
+
+
+Clock = Callable[[], pd.Timestamp]
+"""Tells the present moment, in UTC."""
 
 
 class Span(NamedTuple):
@@ -71,6 +84,39 @@ def _reason(error: Exception) -> str:
     return ": ".join([line for line in lines if line][:3]) or type(error).__name__
 
 
+Conditions = tuple[Any, ...]
+
+
+class _Opened:
+    """A table as it was opened, and what has been read of it.
+
+    Attributes
+    ----------
+    log : tuple of int
+        What the folder of its log looked like then.
+    version : int
+    rows : Dataset
+    """
+
+    def __init__(self, log: tuple[int, int, int], folder: Path) -> None:
+        held = DeltaTable(str(folder))
+        self.log, self.version = log, held.version()
+        files = SubTreeFileSystem(str(folder), LocalFileSystem())
+        self.rows: dataset.Dataset = held.to_pyarrow_dataset(filesystem=files)
+        self._read: dict[Conditions, Any] = {}
+
+    def once(self, asked: Conditions, read: Callable[[], Rows]) -> Rows:
+        """Read unless the same was read before; what is large is not kept."""
+        found = self._read.get(asked)
+        if found is None:
+            found = read()
+            if len(found) <= MOST_KEPT:
+                if len(self._read) >= MOST_READS:
+                    self._read.clear()
+                self._read[asked] = found
+        return found
+
+
 class Store:
     """The tables of one workspace.
 
@@ -82,6 +128,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._opened: dict[str, _Opened] = {}
 
     @_clear_errors
     def append(self, name: str, frame: pd.DataFrame) -> int:
@@ -126,6 +173,7 @@ class Store:
         since: pd.Timestamp | None = None,
         until: pd.Timestamp | None = None,
         recorded_by: pd.Timestamp | None = None,
+        columns: Iterable[str] | None = None,
     ) -> pd.DataFrame:
         """Read every row ever appended that fits the conditions.
 
@@ -139,6 +187,8 @@ class Store:
             First and last session to read (column ``session``).
         recorded_by : Timestamp, optional
             UTC moment; rows recorded later are left out.
+        columns : iterable of str, optional
+            What to read of each row; default: all.
 
         Returns
         -------
@@ -146,26 +196,15 @@ class Store:
             Session columns as ``datetime64[ns]``; empty with the right columns if there is no table
             yet; nulls where rows are older than a column.
         """
-        spec = table(name)
-        source = self._dataset(name)
-        if source is None:
-            return _to_pandas(spec.schema.empty_table())
-        condition = dataset.scalar(True)
-        for column, values in (where or {}).items():
-            condition &= dataset.field(column).isin(arrow.array(list(values), spec.schema.field(column).type))
-        if since is not None:
-            condition &= dataset.field("session") >= arrow.scalar(since.date(), arrow.date32())
-        if until is not None:
-            condition &= dataset.field("session") <= arrow.scalar(until.date(), arrow.date32())
-        if recorded_by is not None:
-            moment = arrow.scalar(recorded_by.to_pydatetime(), spec.schema.field(spec.recorded).type)
-            condition &= dataset.field(spec.recorded) <= moment
-        columns = [column for column in spec.schema.names if column in source.schema.names]
-        found = source.to_table(columns=columns, filter=condition)
-        for at, field in enumerate(spec.schema):
-            if field.name not in columns:
-                found = found.add_column(at, field, arrow.nulls(len(found), field.type))
-        return _to_pandas(found)
+        spec, opened = table(name), self._open(name)
+        names = tuple(spec.schema.names if columns is None else columns)
+        if opened is None:
+            return _to_pandas(spec.schema.empty_table().select(names))
+        wanted = tuple((column, tuple(values)) for column, values in (where or {}).items())
+        asked = ("rows", names, wanted, since, until, recorded_by)
+        found = opened.once(asked, lambda: _read(opened.rows, spec, names, wanted, since, until, recorded_by))
+        # Pandas copies what is shared when one of its holders writes to it.
+        return found.copy(deep=False)
 
     def current(self, name: str, **conditions: Any) -> pd.DataFrame:
         """Read what holds: for each key of the table the row recorded last; sorted by the key.
@@ -173,36 +212,21 @@ class Store:
         Takes the conditions of `rows`.
         """
         spec = table(name)
-        frame = self.rows(name, **conditions).sort_values(spec.recorded, kind="stable")
-        return frame.drop_duplicates(list(spec.key), keep="last").sort_values(
-            list(spec.key), ignore_index=True
-        )
+        return _last(self.rows(name, **conditions), spec)
 
     @_clear_errors
     def spans(self) -> dict[str, Span]:
         """Say of each symbol how far its prices reach, without reading them."""
-        source = self._dataset("prices")
-        if source is None:
-            return {}
-        columns = source.to_table(columns=["symbol", "session", "source"])
-        ends = [("session", "min"), ("session", "max"), ("source", "max")]
-        spans = columns.group_by("symbol").aggregate(ends).to_pylist()
-        return {
-            row["symbol"]: Span(
-                pd.Timestamp(row["session_min"]).as_unit("ns"),
-                pd.Timestamp(row["session_max"]).as_unit("ns"),
-                row["source_max"],
-            )
-            for row in spans
-        }
+        opened = self._open("prices")
+        return {} if opened is None else dict(opened.once(("spans",), lambda: _spans(opened.rows)))
 
     @_clear_errors
     def latest(self, name: str) -> pd.Timestamp | None:
         """Return the latest moment at which a row of a table was recorded; None without rows."""
-        source, recorded = self._dataset(name), table(name).recorded
-        if source is None:
+        opened, recorded = self._open(name), table(name).recorded
+        if opened is None:
             return None
-        moment = compute.max(source.to_table(columns=[recorded])[recorded]).as_py()
+        moment = compute.max(opened.rows.to_table(columns=[recorded])[recorded]).as_py()
         return None if moment is None else pd.Timestamp(moment)
 
     @_clear_errors
@@ -212,32 +236,99 @@ class Store:
         Files that this replaces stay for readers that have them open, and go a week later.
         """
         for name in TABLES:
-            path = str(self.folder / name)
-            if not DeltaTable.is_deltatable(path):
-                continue
-            held = DeltaTable(path)
-            if len(held.file_uris()) > MOST_FILES:
+            opened = self._open(name)
+            if opened is not None and len(opened.rows.files) > MOST_FILES:
+                path = str(self.folder / name)
+                held = DeltaTable(path)
                 held.optimize.compact()
                 held.vacuum(dry_run=False)
+                # Whoever opens the table need not read its log from the first day on.
+                DeltaTable(path).create_checkpoint()
 
-    def _dataset(self, name: str) -> dataset.Dataset | None:
+    def _open(self, name: str) -> _Opened | None:
+        """Open a table as it is now; it is read anew only after a commit, which adds a file to its log."""
         self._require_readable()
+        log = self.folder / name / "_delta_log"
         try:
-            return DeltaTable(str(self.folder / name)).to_pyarrow_dataset()
-        except TableNotFoundError:
+            state = log.stat()
+            seen = (state.st_ino, state.st_mtime_ns, sum(one.suffix == ".json" for one in log.iterdir()))
+            if name not in self._opened or self._opened[name].log != seen:
+                self._opened[name] = _Opened(seen, self.folder / name)
+        except (FileNotFoundError, TableNotFoundError):
             return None
+        return self._opened[name]
+
+    @_clear_errors
+    def schema(self, name: str) -> arrow.Schema | None:
+        """Return the columns and types that a table has on disk, or None if it does not exist yet."""
+        opened = self._open(table(name).name)
+        return None if opened is None else opened.rows.schema
 
     @_clear_errors
     def version(self, name: str) -> int:
         """Return the Delta version of a table, or -1 if it does not exist yet."""
-        path = str(self.folder / table(name).name)
-        self._require_readable()
-        return DeltaTable(path).version() if DeltaTable.is_deltatable(path) else -1
+        opened = self._open(table(name).name)
+        return -1 if opened is None else opened.version
 
     def _require_readable(self) -> None:
         """Raise if the folder is there and cannot be listed, which must not look like an empty store."""
         with suppress(FileNotFoundError):
             next(self.folder.iterdir(), None)
+
+
+def _read(
+    source: dataset.Dataset,
+    spec: Table,
+    names: tuple[str, ...],
+    where: tuple[tuple[str, tuple[Any, ...]], ...],
+    since: pd.Timestamp | None,
+    until: pd.Timestamp | None,
+    recorded_by: pd.Timestamp | None,
+) -> pd.DataFrame:
+    condition = dataset.scalar(True)
+    for column, values in where:
+        condition &= dataset.field(column).isin(arrow.array(values, spec.schema.field(column).type))
+    if since is not None:
+        condition &= dataset.field("session") >= arrow.scalar(since.date(), arrow.date32())
+    if until is not None:
+        condition &= dataset.field("session") <= arrow.scalar(until.date(), arrow.date32())
+    if recorded_by is not None:
+        moment = arrow.scalar(recorded_by.to_pydatetime(), spec.schema.field(spec.recorded).type)
+        condition &= dataset.field(spec.recorded) <= moment
+    stored = [name for name in names if name in source.schema.names]
+    found = source.to_table(columns=stored, filter=condition)
+    for at, name in enumerate(names):
+        if name not in stored:
+            field = spec.schema.field(name)
+            found = found.add_column(at, field, arrow.nulls(len(found), field.type))
+    return _to_pandas(found)
+
+
+def _last(frame: pd.DataFrame, spec: Table) -> pd.DataFrame:
+    """Keep of each key the row recorded last, sorted by the key."""
+    # Numbers in the order of the values: sorting millions of names takes ten times as long.
+    *key, recorded = (
+        pd.factorize(frame[column], sort=True, use_na_sentinel=False)[0]
+        for column in (*spec.key, spec.recorded)
+    )
+    order = np.lexsort([recorded, *reversed(key)])
+    is_last = np.ones(len(order), dtype=bool)
+    is_last[:-1] = np.any([np.diff(one[order]) != 0 for one in key], axis=0)
+    return frame.iloc[order[is_last]].reset_index(drop=True)
+
+
+def _spans(source: dataset.Dataset) -> dict[str, Span]:
+    columns = source.to_table(columns=["symbol", "session", "source"])
+    ends = [("session", "min"), ("session", "max"), ("source", "max")]
+    spans = columns.group_by("symbol").aggregate(ends).to_pylist()
+    return {
+        row["symbol"]: Span(
+            pd.Timestamp(row["session_min"]).as_unit("ns"),
+            pd.Timestamp(row["session_max"]).as_unit("ns"),
+            row["source_max"],
+        )
+        for row in spans
+    }
 
 
 def _to_arrow(frame: pd.DataFrame, spec: Table) -> arrow.Table:

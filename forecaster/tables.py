@@ -151,7 +151,7 @@ _TABLES = (
             issued_at=INSTANT, **_FORECAST_COLUMNS, version=_TEXT, recipe_hash=_TEXT, store_version=_COUNT,
             adjustment=_NUMBER, doubt=_TEXT,
         ),
-        ("symbol", "cutoff", "step", "version"),
+        ("symbol", "cutoff", "step", "version", "model"),
         "issued_at",
     ),
     Table(
@@ -183,9 +183,51 @@ _TABLES = (
     ),
     Table(
         "decisions",
-        _schema(version=_TEXT, alias=_TEXT, reason=_TEXT, verdict=_TEXT, card=_TEXT, decided_at=INSTANT),
+        _schema(
+            version=_TEXT, alias=_TEXT, reason=_TEXT, verdict=_TEXT, card=_TEXT, decided_at=INSTANT,
+            evidence=_TEXT,
+        ),
         ("version", "alias", "decided_at"),
         "decided_at",
+    ),
+    Table(
+        "retrains",
+        _schema(
+            started_at=INSTANT, mode=_TEXT, sessions=_TEXT, session=_DAY, symbols=_TEXT, recipe_hash=_TEXT,
+            status=_TEXT, version=_TEXT, decision=_TEXT, forecasts=_COUNT, detail=_TEXT, recorded_at=INSTANT,
+        ),
+        ("started_at",),
+        "recorded_at",
+    ),
+    Table(
+        "monitors",
+        _schema(
+            version=_TEXT, kind=_TEXT, session=_DAY, value=_NUMBER, limit=_NUMBER, is_out=arrow.bool_(),
+            reason=_TEXT, recorded_at=INSTANT,
+        ),
+        ("version", "kind", "session"),
+        "recorded_at",
+    ),
+    Table(
+        "leakchecks",
+        _schema(
+            checked_at=INSTANT, networks=_TEXT, groups=_TEXT, fingerprint=_TEXT, as_of=_DAY,
+            symbols=_COUNT, subject=_TEXT, columns=_COUNT, cutoffs=_COUNT, values=_COUNT,
+            passed=arrow.bool_(), leak=_TEXT, note=_TEXT,
+        ),
+        ("checked_at", "subject"),
+        "checked_at",
+    ),
+    Table(
+        "ablations",
+        _schema(
+            recorded_at=INSTANT, recipe_hash=_TEXT, fingerprint=_TEXT, quick=arrow.bool_(), symbols=_COUNT,
+            first_cutoff=_DAY, last_cutoff=_DAY, model=_TEXT, variant=_TEXT, step=_COUNT, days=_TEXT,
+            folds=_COUNT, dates=_COUNT, events=_COUNT, log_score_change=_NUMBER, error=_NUMBER,
+            p_value=_NUMBER, crps_change=_NUMBER,
+        ),
+        ("recorded_at", "model", "variant", "step", "days"),
+        "recorded_at",
     ),
 )  # fmt: skip
 

@@ -17,6 +17,10 @@ WARM_UP = 67
 """Sessions before a row that its slowest input reads: 66 returns, and the session before them."""
 
 
+REACH = 800
+"""Sessions before a window that may still tell of it: of a surprise .98 to that power is left, 1e-7."""
+
+
 @dataclass(frozen=True)
 class Windows:
     """Every window of `lookback` stored sessions in a panel whose inputs are all known.
@@ -43,7 +47,10 @@ class Windows:
     @cached_property
     def ready(self) -> np.ndarray:
         """Rows whose inputs and base volatility are all known, bool (rows,)."""
-        return np.isfinite(self.panel.values).all(axis=1) & np.isfinite(self.panel.base_sigma)
+        return self._are_ready(slice(None))
+
+    def _are_ready(self, rows: slice) -> np.ndarray:
+        return np.isfinite(self.panel.values[rows]).all(axis=1) & np.isfinite(self.panel.base_sigma[rows])
 
     @cached_property
     def ends(self) -> np.ndarray:
@@ -66,16 +73,34 @@ class Windows:
         """Return the same windows without those that end at other rows."""
         return replace(self, among=rows)
 
+    def reaching(self, ends: np.ndarray) -> tuple["Windows", np.ndarray]:
+        """Keep what forecasts from some rows read: `REACH` rows before each window of their symbols.
+
+        Returns
+        -------
+        windows : Windows
+            Over the panel's rows that are left.
+        ends : ndarray of int
+            Where the same rows stand there.
+        """
+        code = self.panel.code
+        codes, place = np.unique(code[ends], return_inverse=True)
+        first, last = np.full(len(codes), len(code)), np.zeros(len(codes), dtype=np.int64)
+        np.minimum.at(first, place, ends - self.lookback + 1 - REACH)
+        np.maximum.at(last, place, ends)
+        first = np.maximum(first, np.searchsorted(code, codes))
+        kept = np.concatenate([np.arange(begin, end + 1) for begin, end in zip(first, last, strict=True)])
+        return replace(self, panel=self.panel.rows(kept), among=None), np.searchsorted(kept, ends)
+
     def inputs(self, ends: np.ndarray) -> np.ndarray:
         """Gather the inputs of some windows: float32 (n, lookback, features)."""
         view = np.lib.stride_tricks.sliding_window_view(self.panel.values, self.lookback, axis=0)
         return view[ends - self.lookback + 1].transpose(0, 2, 1)
 
-    @cached_property
-    def _announced(self) -> sparse.csr_array:
-        """What was announced for the steps 1..horizon at each row."""
+    def _announced(self, ends: np.ndarray, steps: int) -> sparse.csr_array:
+        """Return what was announced for the steps 1..`steps` at some rows."""
         names = len(self.panel.ahead_names) - self.panel.ahead.shape[1]
-        return self.panel.announced[:, : self.horizon * names]
+        return self.panel.announced[ends][:, : steps * names]
 
     def ahead(self, ends: np.ndarray) -> np.ndarray:
         """Gather what is known ahead of each forecast session: float32 (..., horizon, ahead features).
@@ -88,7 +113,7 @@ class Windows:
         steps = np.arange(1, self.horizon + 1)
         last = len(self.panel.ahead) - 1
         calendar = self.panel.ahead[np.minimum(self.panel.position[ends][..., None] + steps, last)]
-        announced = self._announced[ends.ravel()].toarray().reshape(*calendar.shape[:-1], -1)
+        announced = self._announced(ends.ravel(), self.horizon).toarray().reshape(*calendar.shape[:-1], -1)
         return np.concatenate([calendar, announced], axis=-1)
 
     def mean_ahead(self, ends: np.ndarray, step: int) -> np.ndarray:
@@ -96,9 +121,14 @@ class Windows:
         calendar, position = self._ahead_so_far, self.panel.position[ends]
         last = np.minimum(position + step, len(calendar) - 1)
         names = len(self.panel.ahead_names) - calendar.shape[1]
-        announced = self._announced[ends][:, : step * names]
+        announced = self._announced(ends, step)
         every = np.tile(np.eye(names, dtype=np.float32), (step, 1))
         return np.hstack([calendar[last] - calendar[position], announced @ every]).astype(np.float32) / step
+
+    def means_ahead(self, ends: np.ndarray) -> np.ndarray:
+        """Give `mean_ahead` of every step at once: float32 (n, horizon, ahead features)."""
+        steps = np.arange(1, self.horizon + 1)
+        return (np.cumsum(self.ahead(ends), axis=1, dtype=float) / steps[:, None]).astype(np.float32)
 
     @cached_property
     def _ahead_so_far(self) -> np.ndarray:
@@ -143,19 +173,26 @@ class Windows:
         TooLittleHistory
             If it has too few sessions, or an input of the last ones is not known.
         """
-        mine = np.flatnonzero(self.panel.code == self.panel.symbols.index(symbol))
-        if len(mine) < self.lookback + WARM_UP:
+        code = self.panel.symbols.index(symbol)
+        # In the type of the codes: any other would have them all converted.
+        first, stop = np.searchsorted(self.panel.code, np.array([code, code + 1], self.panel.code.dtype))
+        if stop - first < self.lookback + WARM_UP:
             raise TooLittleHistory(
-                f"{symbol}: {len(mine)} sessions are too few; a forecast reads {self.lookback} sessions, "
+                f"{symbol}: {stop - first} sessions are too few; a forecast reads {self.lookback} sessions, "
                 f"each with {WARM_UP} before it: bring at least {self.lookback + WARM_UP}"
             )
-        if mine[-1] not in self.ends:
-            day = np.datetime_as_string(self.panel.session[mine[-1]], "D")
+        last = int(stop - 1)
+        # Not by `ends`: of all rows but these nothing is asked.
+        is_end = self._are_ready(slice(stop - self.lookback, stop)).all()
+        is_end &= self.since is None or self.panel.known_at[last] >= self.since
+        is_end &= self.among is None or last in self.among
+        if not is_end:
+            day = np.datetime_as_string(self.panel.session[last], "D")
             raise TooLittleHistory(
                 f"{symbol}: an input of the {self.lookback} sessions up to {day} is not known; "
                 f"bring the missing prices and try again"
             )
-        return int(mine[-1])
+        return last
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Walk-forward backtest: every model refitted at the same sessions, scored on the same forecasts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
@@ -35,11 +35,17 @@ class Backtest:
     recipe : Recipe
     fingerprint : str
         Of the history that was read.
+    refits : tuple of Timestamp
+        Sessions at whose close the models were fitted anew.
+    plan : Plan
+        Which of them to choose.
     """
 
     forecasts: pd.DataFrame
     recipe: Recipe
     fingerprint: str
+    refits: tuple[pd.Timestamp, ...] = ()
+    plan: Plan = field(default_factory=Plan)
 
     @cached_property
     def details(self) -> Scores:
@@ -92,7 +98,8 @@ def backtest(
         return Windows(assemble(known, recipe.groups), recipe.lookback, recipe.horizon)
 
     windows = windows_of(chosen)
-    cut = (plan or Plan(folds=folds, test_sessions=test_sessions)).cut(windows)
+    chosen_plan = plan or Plan(folds=folds, test_sessions=test_sessions)
+    cut = chosen_plan.cut(windows)
     names = with_members(models if models is not None else [*BESIDE, *recipe.cells, SERVED], recipe)
     kept = InMemory()
     walk(windows, cut, names, recipe, steps_of(recipe), kept, progress, jobs)
@@ -101,7 +108,8 @@ def backtest(
         undated, alone = windows_of(chosen.but_events(~announced_dates(chosen))), InMemory()
         walk(undated, cut, ["harx"], recipe, steps_of(recipe), alone, progress, jobs)
         tables += [alone.get(Part("harx", place)).assign(model=UNDATED) for place in range(len(cut))]
-    return Backtest(pd.concat(tables, ignore_index=True), recipe, chosen.fingerprint)
+    refits = tuple(pd.Timestamp(fold.session) for fold in cut)
+    return Backtest(pd.concat(tables, ignore_index=True), recipe, chosen.fingerprint, refits, chosen_plan)
 
 
 def steps_of(recipe: Recipe) -> list[int]:

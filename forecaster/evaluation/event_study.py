@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from forecaster.errors import UsageError
 from forecaster.evaluation.shrinkage import group_means, shrink
@@ -279,7 +279,7 @@ def _mean(values: np.ndarray, day: np.ndarray, overlap: int) -> dict[str, float 
     lags = range(1, min(overlap, len(sums) - 1) + 1)
     shared = sum(2 * (1 - lag / (overlap + 1)) * (sums[lag:] @ sums[:-lag]) for lag in lags)
     error = np.sqrt(max(alone, alone + shared) * _enlarged(day)) / len(values)
-    half = float(stats.t.ppf(1 - LEVEL / 2, dates - 1) * error)
+    half = float(special.stdtrit(dates - 1, 1 - LEVEL / 2) * error)
     return {"value": value, "low": value - half, "high": value + half, "dates": dates}
 
 
@@ -302,7 +302,7 @@ def _width(rows: pd.DataFrame, symbol: str | None) -> dict[str, float]:
         share = (weight / weight.sum() / means["count"]).reindex(rows["symbol"]).to_numpy()
         sums = np.bincount(day, share * (rows["square"].to_numpy() - shrunk.mean))
         error = max(shrunk.error, float(np.sqrt(_enlarged(day) * (sums @ sums))))
-        half = float(stats.norm.ppf(1 - LEVEL / 2)) * error
+        half = float(special.ndtri(1 - LEVEL / 2)) * error
         squares = np.array([shrunk.mean, shrunk.mean - half, shrunk.mean + half])
     return dict(zip(names, np.sqrt(np.maximum(squares, 0.0)).tolist(), strict=True))
 
@@ -318,7 +318,7 @@ def _slope(tone: np.ndarray, value: np.ndarray, day: np.ndarray) -> dict[str, fl
     residual = value - value.mean() - slope * centred
     sums = np.bincount(day, centred * residual)
     enlarged = _enlarged(day) * (len(value) - 1) / (len(value) - 2)
-    half = stats.t.ppf(1 - LEVEL / 2, dates - 1) * np.sqrt(enlarged * (sums @ sums)) / (centred @ centred)
+    half = special.stdtrit(dates - 1, 1 - LEVEL / 2) * np.sqrt(enlarged * (sums @ sums)) / (centred @ centred)
     return dict(zip(names, map(float, (slope, slope - half, slope + half)), strict=True))
 
 

@@ -1,7 +1,8 @@
 """Walk-forward folds: refit at a close, forecast the sessions from there to the next refit."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,21 @@ class Plan:
     rolling: int | None = None
     test_sessions: int = 504
     folds: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values."""
+        days = {name: None if day is None else str(day.date()) for name, day in self._days.items()}
+        return asdict(self) | days
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Self:
+        """Rebuild what `as_json` returned."""
+        days = {name: told[name] and pd.Timestamp(told[name]) for name in ("test_start", "test_end")}
+        return cls(**told | days)
+
+    @property
+    def _days(self) -> dict[str, pd.Timestamp | None]:
+        return {"test_start": self.test_start, "test_end": self.test_end}
 
     def cut(self, windows: Windows) -> list[Fold]:
         """Lay the folds over the windows of a panel.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from forecaster.evaluation.significance import LEVEL
 
@@ -56,7 +56,7 @@ def shrink(estimates: np.ndarray, errors: np.ndarray) -> Shrunk:
     pull[known] = variance * weight
     values = np.full(len(estimates), mean)
     values[known] += (1 - pull[known]) * (value - mean)
-    half = stats.norm.ppf(1 - LEVEL / 2) * np.sqrt(pull * between + pull**2 * mean_variance)
+    half = special.ndtri(1 - LEVEL / 2) * np.sqrt(pull * between + pull**2 * mean_variance)
     return Shrunk(mean, mean_variance**0.5, between, values, values - half, values + half)
 
 

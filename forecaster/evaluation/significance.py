@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.05
 FEWEST_DATES = 10
@@ -56,6 +56,9 @@ def false_discovery(p_values: np.ndarray) -> np.ndarray:
     q_values = np.full(len(p_values), np.nan)
     made = np.isfinite(p_values)
     if made.any():
+        # Late: who only loads a model tests nothing.
+        from scipy import stats
+
         q_values[made] = stats.false_discovery_control(p_values[made])
     return q_values
 
@@ -103,8 +106,12 @@ def paired_test(first: np.ndarray, second: np.ndarray, horizon: int) -> PairedTe
 
 def half_width(error: float, dates: int, horizon: int) -> float:
     """Return half the width of the 95 % interval that belongs to `paired_test`'s error."""
-    freedom = dates - 1 if horizon == 1 else 2 * _ordinates(dates)
-    return float(error * stats.t.ppf(1 - LEVEL / 2, freedom))
+    return float(error * special.stdtrit(freedom(dates, horizon), 1 - LEVEL / 2))
+
+
+def freedom(dates: int, horizon: int) -> int:
+    """Return the degrees of freedom of `paired_test`'s error."""
+    return dates - 1 if horizon == 1 else 2 * _ordinates(dates)
 
 
 def _ordinates(dates: int) -> int:
@@ -119,4 +126,4 @@ def _fixed_smoothing(difference: np.ndarray) -> PairedTest:
     error = float(np.sqrt(spectrum.mean() / dates))
     if error == 0:
         return PairedTest(mean, np.nan, np.nan, dates)
-    return PairedTest(mean, error, float(2 * stats.t.sf(abs(mean) / error, 2 * ordinates)), dates)
+    return PairedTest(mean, error, float(2 * special.stdtr(2 * ordinates, -abs(mean) / error)), dates)

@@ -5,16 +5,16 @@
 function; this room puts them side by side in one float32 matrix.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
 from forecaster.config import GROUPS, Group
 from forecaster.errors import TooLittleHistory
-from forecaster.events import no_events
-from forecaster.features import company, exogenous, previous_day, trend
+from forecaster.events import by_exchange
+from forecaster.features import ahead, company, exogenous, previous_day, trend
 from forecaster.features.bars import Bars, before
 from forecaster.history import History
 from forecaster.sessions import all_sessions
@@ -80,12 +80,18 @@ class Panel:
     ahead_names: tuple[str, ...]
     calendar: np.ndarray
 
+    def rows(self, kept: np.ndarray) -> "Panel":
+        """Return the panel of some rows, in ascending order; symbols and calendar stay."""
+        by_row = ("code", "session", "known_at", "position", "close", "log_price", "log_return",
+                  "base_sigma", "values", "announced")  # fmt: skip
+        return replace(self, **{name: getattr(self, name)[kept] for name in by_row})
+
 
 def assemble(
     history: History,
     groups: Sequence[Group] = GROUPS,
     universe: Sequence[str] = (),
-    shock: exogenous.Shock | None = None,
+    around: exogenous.Surroundings | None = None,
 ) -> Panel:
     """Compute the inputs of every row of a history.
 
@@ -96,36 +102,31 @@ def assemble(
         out as well.
     universe : sequence of str
         Symbols over which cross-section means are taken, each leaving itself out; empty: all.
-    shock : Shock, optional
-        A made-up move of the market at one cutoff.
+    around : Surroundings, optional
+        The market-wide series, where they are known already; default: built from the universe's own bars.
 
     Raises
     ------
     TooLittleHistory
         If no symbol of the universe is among the history's.
-    UsageError
-        If a shock has nothing to move.
     """
-    frames = {str(symbol): rows for symbol, rows in history.traded.groupby("symbol", sort=True)}
-    bars = {symbol: Bars.of(rows, history.instruments[symbol].exchange) for symbol, rows in frames.items()}
-    members = {symbol: bars[symbol] for symbol in bars if not universe or symbol in universe}
-    if not members:
-        raise TooLittleHistory(
-            f"None of the universe ({', '.join(universe)}) has any session in this history"
-        )
-    around = exogenous.surroundings(list(members.values()), history.factors, shock)
+    bars = bars_of(history)
+    if around is None:
+        around = _around(bars, history, universe)
     told = _told(history, bars) if "exogenous" in groups else {}
-    names = tuple(f"{group}.{name}" for group in groups for name in NAMES[group])
+    names, ahead_names = names_of(groups)
     values = np.empty((len(history.traded), len(names)), dtype=np.float32)
     row = 0
     for symbol, one in bars.items():
-        inside = symbol in members
-        columns = [_group(group, one, around, inside, told.get(symbol)) for group in groups]
-        values[row : row + len(one.session)] = np.hstack(columns)
-        row += len(one.session)
+        mine, at = values[row : row + len(one.session)], 0
+        for group in groups:
+            for columns in _columns(group, one, around, is_member(symbol, universe), told.get(symbol)):
+                mine[:, at : at + columns.shape[1]] = columns
+                at += columns.shape[1]
+        row += len(mine)
     exchanges = sorted({history.instruments[symbol].exchange for symbol in bars})
-    ahead = [exogenous.ahead(exchange) for exchange in exchanges]
-    offsets = dict(zip(exchanges, np.cumsum([0, *(len(part) for part in ahead[:-1])]), strict=True))
+    told_ahead = [ahead.columns(exchange) for exchange in exchanges]
+    offsets = dict(zip(exchanges, np.cumsum([0, *(len(part) for part in told_ahead[:-1])]), strict=True))
     position = np.concatenate(
         [offsets[history.instruments[symbol].exchange] + one.position for symbol, one in bars.items()]
     )
@@ -142,19 +143,55 @@ def assemble(
         base_sigma=np.concatenate(sigma),
         values=values,
         names=names,
-        ahead=np.vstack(ahead) if told else np.zeros((sum(map(len, ahead)), 0), np.float32),
+        ahead=np.vstack(told_ahead) if told else np.zeros((sum(map(len, told_ahead)), 0), np.float32),
         announced=_stacked([one.ahead for one in told.values()], len(values)),
-        ahead_names=(*exogenous.AHEAD_NAMES, *company.AHEAD_NAMES) if told else (),
+        ahead_names=ahead_names,
         calendar=np.concatenate([all_sessions(exchange) for exchange in exchanges]),
     )
 
 
+def surroundings(history: History, universe: Sequence[str] = ()) -> exogenous.Surroundings:
+    """Build the market-wide series that `assemble` reads of a history, whichever symbol asks.
+
+    Raises
+    ------
+    TooLittleHistory
+        If no symbol of the universe is among the history's.
+    """
+    return _around(bars_of(history), history, universe)
+
+
+def bars_of(history: History) -> dict[str, Bars]:
+    """Build the bars of every symbol of a history."""
+    frames = {str(symbol): rows for symbol, rows in history.traded.groupby("symbol", sort=True)}
+    return {symbol: Bars.of(rows, history.instruments[symbol].exchange) for symbol, rows in frames.items()}
+
+
+def is_member(symbol: str, universe: Sequence[str]) -> bool:
+    """Whether cross-section means are taken over a symbol, and so have to leave it out for itself."""
+    return not universe or symbol in universe
+
+
+def _around(bars: dict[str, Bars], history: History, universe: Sequence[str]) -> exogenous.Surroundings:
+    members = [one for symbol, one in bars.items() if is_member(symbol, universe)]
+    if not members:
+        raise TooLittleHistory(
+            f"None of the universe ({', '.join(universe)}) has any session in this history"
+        )
+    return exogenous.surroundings(members, history.factors)
+
+
+def names_of(groups: Sequence[Group]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name the inputs of some groups: those of a row, and those known ahead of a session."""
+    names = tuple(f"{group}.{name}" for group in groups for name in NAMES[group])
+    return names, (*ahead.NAMES, *company.AHEAD_NAMES) if "exogenous" in groups else ()
+
+
 def _told(history: History, bars: dict[str, Bars]) -> dict[str, company.Known]:
-    events = {str(symbol): rows for symbol, rows in history.events.groupby("symbol")}
-    return {
-        symbol: company.known(one, history.instruments[symbol].exchange, events.get(symbol, no_events()))
-        for symbol, one in bars.items()
-    }
+    told: dict[str, company.Told] = {}
+    for exchange, rows in by_exchange(history.events, history.instruments):
+        told |= company.placed(rows, exchange)
+    return {symbol: company.known(one, told.get(symbol, company.Told())) for symbol, one in bars.items()}
 
 
 def _stacked(parts: list[sparse.csr_array], rows: int) -> sparse.csr_array:
@@ -162,12 +199,15 @@ def _stacked(parts: list[sparse.csr_array], rows: int) -> sparse.csr_array:
     return sparse.vstack(parts, format="csr") if parts else empty
 
 
-def _group(
+def _columns(
     group: Group, bars: Bars, around: exogenous.Surroundings, inside: bool, told: company.Known | None
-) -> np.ndarray:
+) -> Iterator[np.ndarray]:
+    """Give a group's inputs, side by side."""
     if group == "trend":
-        return trend.columns(bars)
-    if group == "previous_day":
-        return previous_day.columns(bars)
-    outside = exogenous.columns(bars, around, inside)
-    return outside if told is None else np.hstack([outside, told.past])
+        yield trend.columns(bars)
+    elif group == "previous_day":
+        yield previous_day.columns(bars)
+    else:
+        yield exogenous.columns(bars, around, inside)
+        if told is not None:
+            yield told.past

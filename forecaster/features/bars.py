@@ -33,6 +33,8 @@ class Bars:
     log_return : float
         Return since the row before, dividends in; NaN on the first row and where more than
         `LONGEST_STEP` sessions lie between, so that what reads it starts anew after a long gap.
+    spread : float
+        Volatility of the session's trading hours, from its range.
     sigma : float
         EWMA volatility of the return, the session itself included.
     sigma_before : float
@@ -49,6 +51,7 @@ class Bars:
     volume: np.ndarray
     log_price: np.ndarray
     log_return: np.ndarray
+    spread: np.ndarray
     sigma: np.ndarray
     sigma_before: np.ndarray
 
@@ -72,6 +75,7 @@ class Bars:
             volume=traded["volume"].to_numpy(dtype=float) / np.cumprod(split),
             log_price=log_price,
             log_return=log_return,
+            spread=volatility.garman_klass(bar["open"], bar["high"], bar["low"], close),
             sigma=sigma,
             sigma_before=before(sigma),
         )

@@ -1,12 +1,12 @@
-"""Exogenous: what was known from outside the series: market, volatility index, rates, sector, calendar.
+"""Exogenous: what was known from outside the series: market, volatility index, rates, sector.
 
 Factors reach a row only if they were known at its cutoff (backward merge on ``known_at``), so that what
-comes out after the symbol's own market has closed counts a session later. The calendar is known ahead:
-it describes the sessions to be forecast.
+comes out after the symbol's own market has closed counts a session later.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from forecaster.errors import UsageError
 from forecaster.features import sectors, volatility
 from forecaster.features.bars import Bars, before
 from forecaster.features.sectors import STALE_AFTER, Sectors, log_change
-from forecaster.sessions import all_sessions, calendar
 
 FACTORS = ("market_index", "volatility_index", "rate_10y", "rate_3m", "rate_2y")
 """Market-wide factors that are read, beside those that begin with `sectors.PREFIX`. The first two are
@@ -39,13 +38,6 @@ NAMES = (
     "rates_known",
     *sectors.NAMES,
 )
-
-AHEAD_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "days_closed", "days_closed_after",
-               "early_close", "month_end", "options_expiry")  # fmt: skip
-"""Calendar inputs known ahead, one row per session of an exchange."""
-
-BEYOND = pd.Timedelta(days=15)
-"""How far holidays are listed beyond a calendar's last session, for the session that follows it."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +74,8 @@ def require_shockable(factors: pd.DataFrame, shock: Shock) -> None:
         known = _last_known(_factor(factors, "volatility_index"), shock.moment)
         if known.empty:
             raise UsageError(
-                f"No volatility index is known at {pd.Timestamp(shock.moment):%Y-%m-%d %H:%M} UTC; bring it "
-                f"with: python -m forecaster update, or leave it out of the scenario"
+                f"No volatility index is known at {pd.Timestamp(shock.moment):%Y-%m-%d %H:%M} UTC: it "
+                f"comes with prices from Yahoo alone; leave it out of the scenario"
             )
         level = known["value"].item()
         if not 0 < level + shock.volatility_index < np.inf:
@@ -93,35 +85,45 @@ def require_shockable(factors: pd.DataFrame, shock: Shock) -> None:
             )
 
 
+Track = Mapping[str, np.ndarray]
+"""Columns of one length, ``known_at`` (UTC, naive, ascending) among them."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """Market-wide series, each with the moment at which a value was known.
 
     Attributes
     ----------
-    total, count : DataFrame
-        Sum and number of the universe's bars known at a moment (index, UTC, naive, ascending):
-        log_return, and range, the log trading-hours range relative to a symbol's volatility before.
-    market_index : Series
-        Log return of the stored market index by the moment it was known; may be empty.
-    volatility_index : DataFrame
-        known_at, level (annual volatility in per cent), change (of its logarithm); may be empty.
-    rates : tuple of three DataFrames
-        known_at, change (in units of the volatility before) of the ten-year yield, and of that yield less
+    moment : ndarray of datetime64[ns], (m,)
+        UTC, ascending: when a bar of the universe, or the market index, was known.
+    total, count : ndarray of float64, (m, 2)
+        Sum and number of the universe's bars known at each moment: log return, and the log trading-hours
+        range relative to a symbol's volatility before.
+    market_index : ndarray of float64, (m,)
+        Log return of the stored market index; NaN where there is none.
+    volatility_index : Track
+        level (annual volatility in per cent), change (of its logarithm); may be empty.
+    rates : tuple of three Tracks
+        change (in units of the volatility before) of the ten-year yield, and of that yield less
         the one of three months, and less the one of two years; each may be empty.
     sectors : Sectors
+    members : int
+        Symbols of the universe.
     shock : Shock or None
     """
 
-    total: pd.DataFrame
-    count: pd.DataFrame
-    market_index: pd.Series
-    volatility_index: pd.DataFrame
-    rates: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+    moment: np.ndarray
+    total: np.ndarray
+    count: np.ndarray
+    market_index: np.ndarray
+    volatility_index: Track
+    rates: tuple[Track, Track, Track]
     sectors: Sectors
-    shock: Shock | None
+    members: int
+    shock: Shock | None = None
 
-    def seen_by(self, cutoffs: np.ndarray, without: Bars | None) -> pd.DataFrame:
+    def seen_by(self, cutoffs: np.ndarray, without: Bars | None) -> dict[str, np.ndarray]:
         """Give what was known of the market at some moments.
 
         The market's return is that of the factor ``market_index`` at the moments for which it is
@@ -136,35 +138,44 @@ class Surroundings:
 
         Returns
         -------
-        DataFrame of n rows
+        dict of ndarray, (n,)
             log_return of the market, return (the same in units of the volatility before), its
             volatility and long_volatility, and mean range; NaN where there is none of the last few days.
         """
-        total, count = self.total, self.count
+        total, count, market = self.total, self.count, None
         if without is not None:
-            own = _moves(without)
-            total = total.sub(own.fillna(0.0), fill_value=0.0)
-            count = count.sub(own.notna().astype(float), fill_value=0.0)
-        mean = total / count.where(count > 0)
-        log_return = self.market_index.combine_first(mean["log_return"]).dropna()
+            place, own = np.searchsorted(self.moment, without.known_at), _moves(without)
+            total, count = total.copy(), count.copy()
+            total[place] -= _filled(own, 0.0)
+            count[place] -= ~np.isnan(own)
+            if (np.isnan(self.market_index[place]) & ~np.isnan(own[:, 0])).any():
+                market = self._market(total, count)
+        spread = _mean(total, count)[:, 1]
+        known = ~np.isnan(spread)
+        return {
+            **_as_known(self._whole_market if market is None else market, cutoffs),
+            **_as_known({"known_at": self.moment[known], "range": spread[known]}, cutoffs),
+        }
+
+    @cached_property
+    def _whole_market(self) -> Track:
+        return self._market(self.total, self.count)
+
+    def _market(self, total: np.ndarray, count: np.ndarray) -> Track:
+        log_return = _filled(self.market_index, _mean(total, count)[:, 0])
         if self.shock is not None:
-            moment = pd.DatetimeIndex([self.shock.moment]).as_unit("ns")
-            log_return = log_return.add(pd.Series(np.log1p(self.shock.market), moment), fill_value=0.0)
-        sigma = volatility.ewma(log_return.to_numpy())
-        market = pd.DataFrame(
-            {
-                "known_at": log_return.index,
-                "log_return": log_return.to_numpy(),
-                "return": log_return.to_numpy() / before(sigma),
-                "volatility": sigma,
-                "long_volatility": volatility.ewma(log_return.to_numpy(), volatility.LONG_DECAY),
-            }
-        )
-        spread = mean["range"].dropna().reset_index()
-        asked = pd.DataFrame({"known_at": cutoffs})
-        for known in (market, spread):
-            asked = pd.merge_asof(asked, known, on="known_at", tolerance=STALE_AFTER)
-        return asked
+            at = np.searchsorted(self.moment, self.shock.moment)
+            log_return[at] = _filled(log_return[at], 0.0) + np.log1p(self.shock.market)
+        known = ~np.isnan(log_return)
+        moment, log_return = self.moment[known], log_return[known]
+        sigma = volatility.ewma(log_return)
+        return {
+            "known_at": moment,
+            "log_return": log_return,
+            "return": log_return / before(sigma),
+            "volatility": sigma,
+            "long_volatility": volatility.ewma(log_return, volatility.LONG_DECAY),
+        }
 
 
 def surroundings(universe: list[Bars], factors: pd.DataFrame, shock: Shock | None = None) -> Surroundings:
@@ -180,19 +191,21 @@ def surroundings(universe: list[Bars], factors: pd.DataFrame, shock: Shock | Non
     UsageError
         If a shock has nothing to move; see `require_shockable`.
     """
-    moves = pd.concat([_moves(bars) for bars in universe]).groupby(level=0, sort=True)
-    market_index = _factor(factors, "market_index").set_index("known_at")["value"]
-    if shock is not None:
-        require_shockable(factors, shock)
-        if shock.market and market_index.empty and len(universe) == 1:
-            raise UsageError("One symbol alone has no market to move; bring others, or a market index")
+    index = _factor(factors, "market_index")
+    beside = index["known_at"].to_numpy()
+    place, moment = pd.factorize(np.concatenate([*(bars.known_at for bars in universe), beside]), sort=True)
+    none = np.full((len(beside), 2), np.nan)
+    moves = pd.DataFrame(np.vstack([*map(_moves, universe), none])).groupby(place)
+    market_index = np.full(len(moment), np.nan)
+    market_index[np.searchsorted(moment, index["known_at"])] = log_change(index["value"].to_numpy())
     ten = _yield(factors, "rate_10y")
     is_sector = factors["name"].str.startswith(sectors.PREFIX).to_numpy(dtype=bool)
-    return Surroundings(
-        total=moves.sum(),
-        count=moves.count(),
-        market_index=pd.Series(log_change(market_index.to_numpy()), index=market_index.index),
-        volatility_index=_volatility_index(factors, shock),
+    around = Surroundings(
+        moment=moment,
+        total=moves.sum().to_numpy(),
+        count=moves.count().to_numpy(dtype=float),
+        market_index=market_index,
+        volatility_index=_track(_volatility_index(factors)),
         rates=(
             _change(ten),
             _change(ten - _yield(factors, "rate_3m")),
@@ -201,8 +214,43 @@ def surroundings(universe: list[Bars], factors: pd.DataFrame, shock: Shock | Non
         sectors=Sectors.of(
             {name: _factor(factors, name) for name in factors.loc[is_sector, "name"].unique()}
         ),
-        shock=shock if shock is not None and shock.market else None,
+        members=len(universe),
     )
+    return around if shock is None else shocked(around, factors, shock)
+
+
+def shocked(around: Surroundings, factors: pd.DataFrame, shock: Shock) -> Surroundings:
+    """Return the market-wide series as a shock leaves them.
+
+    Parameters
+    ----------
+    around : Surroundings
+        Built from the same factors.
+
+    Raises
+    ------
+    UsageError
+        If the shock has nothing to move; see `require_shockable`.
+    """
+    require_shockable(factors, shock)
+    moved = around
+    if shock.volatility_index:
+        moved = replace(moved, volatility_index=_moved_index(_volatility_index(factors), shock))
+    if not shock.market:
+        return moved
+    if around.members == 1 and _factor(factors, "market_index").empty:
+        raise UsageError("One symbol alone has no market to move; bring others, or a market index")
+    at = int(np.searchsorted(around.moment, shock.moment))
+    if shock.moment not in around.moment:
+        # No bar and no index was known just then: a moment of its own.
+        moved = replace(
+            moved,
+            moment=np.insert(around.moment, at, shock.moment),
+            total=np.insert(around.total, at, 0.0, axis=0),
+            count=np.insert(around.count, at, 0.0, axis=0),
+            market_index=np.insert(around.market_index, at, np.nan),
+        )
+    return replace(moved, shock=shock)
 
 
 def columns(bars: Bars, around: Surroundings, inside: bool) -> np.ndarray:
@@ -228,98 +276,56 @@ def columns(bars: Bars, around: Surroundings, inside: bool) -> np.ndarray:
     """
     market = around.seen_by(bars.known_at, bars if inside else None)
     fear, ten, slope, other_slope = (
-        pd.merge_asof(market[["known_at"]], known, on="known_at", tolerance=STALE_AFTER)
-        for known in (around.volatility_index, *around.rates)
+        _as_known(known, bars.known_at) for known in (around.volatility_index, *around.rates)
     )
-    slope_change = slope["change"].fillna(other_slope["change"])
+    slope_change = _filled(slope["change"], other_slope["change"])
     rates_known = np.isfinite(ten["change"]) & np.isfinite(slope_change)
-    known = fear["change"].notna().to_numpy()
-    daily = fear["level"].to_numpy(dtype=float) / 100 / np.sqrt(252)
+    known = np.isfinite(fear["change"])
+    daily = fear["level"] / 100 / np.sqrt(252)
     own = bars.sigma_before
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.log(daily / own)
+    drop, five = -market["return"], pd.Series(market["range"]).rolling(5, min_periods=5).mean()
     return np.column_stack(
         [
-            market["return"].fillna(0.0),
-            (-market["return"]).clip(lower=0.0).fillna(0.0),
-            np.log(market["volatility"].fillna(pd.Series(own)) / own),
-            np.log(market["long_volatility"].fillna(pd.Series(own)) / own),
-            market["range"].fillna(0.0),
-            market["range"].rolling(5, min_periods=5).mean().fillna(0.0),
+            _filled(market["return"], 0.0),
+            np.where(drop >= 0, drop, 0.0),
+            np.log(_filled(market["volatility"], own) / own),
+            np.log(_filled(market["long_volatility"], own) / own),
+            _filled(market["range"], 0.0),
+            _filled(five.to_numpy(), 0.0),
             np.where(known, relative, 0.0),
             np.where(known, fear["change"], 0.0),
             known.astype(float),
             np.where(rates_known, ten["change"], 0.0),
             np.where(rates_known, slope_change, 0.0),
             rates_known.astype(float),
-            around.sectors.columns(bars, market["log_return"].to_numpy()),
+            around.sectors.columns(bars, market["log_return"]),
         ]
     )
 
 
-@lru_cache(maxsize=32)
-def ahead(exchange: str) -> np.ndarray:
-    """Describe every session of an exchange's calendar by what is known long before it.
-
-    Returns
-    -------
-    ndarray of shape (sessions, len(AHEAD_NAMES)), float32
-        Weekday flags; logs of the calendar days since the session before and until the one after;
-        and flags for an early close, the last session of a month and the monthly expiry of options
-        (the third Friday, or the session before when it is a holiday).
-
-    Notes
-    -----
-    All by the regular timetable: a closure that nobody planned (a storm, a mourning) leaves no trace
-    in the days closed or the flags, though it moves the sessions after it to later weekdays.
-    """
-    timetable = calendar(exchange)
-    days = pd.DatetimeIndex(all_sessions(exchange))
-    regular = np.busdaycalendar(
-        timetable.weekmask,
-        timetable.regular_holidays.holidays(days[0], days[-1] + BEYOND).to_numpy(dtype="datetime64[D]"),
-    )
-    dates = days.to_numpy(dtype="datetime64[D]")
-    before = np.busday_offset(dates, -1, roll="forward", busdaycal=regular)
-    after = np.busday_offset(dates, 1, roll="backward", busdaycal=regular)
-    unplanned = [day for _, some in timetable.special_closes_adhoc for day in some]
-    early = days.isin(timetable.early_closes) & ~days.isin(pd.DatetimeIndex(unplanned))
-    expiry = np.busday_offset(
-        pd.date_range(days[0], days[-1], freq="WOM-3FRI").to_numpy(dtype="datetime64[D]"),
-        0,
-        roll="backward",
-        busdaycal=regular,
-    )
-    flags = np.column_stack(
-        [
-            *(days.day_of_week == weekday for weekday in range(5)),
-            np.log((dates - before).astype(int)),
-            np.log((after - dates).astype(int)),
-            early,
-            after.astype("datetime64[M]") != dates.astype("datetime64[M]"),
-            np.isin(dates, expiry),
-        ]
-    ).astype(np.float32)
-    flags.setflags(write=False)
-    return flags
+def _moves(bars: Bars) -> np.ndarray:
+    """Return and relative range of one symbol, (n, 2)."""
+    return np.column_stack([bars.log_return, np.log(bars.spread / bars.sigma_before)])
 
 
-def _moves(bars: Bars) -> pd.DataFrame:
-    """Return and relative range of one symbol by the moment at which they were known."""
-    spread = volatility.garman_klass(bars.open, bars.high, bars.low, bars.close)
-    return pd.DataFrame(
-        {"log_return": bars.log_return, "range": np.log(spread / bars.sigma_before)},
-        index=pd.DatetimeIndex(bars.known_at, name="known_at"),
-    )
+def _filled(values: np.ndarray, other: np.ndarray | float) -> np.ndarray:
+    return np.where(np.isnan(values), other, values)
 
 
-def _volatility_index(factors: pd.DataFrame, shock: Shock | None) -> pd.DataFrame:
+def _mean(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _volatility_index(factors: pd.DataFrame) -> pd.DataFrame:
     rows = _factor(factors, "volatility_index")
-    index = pd.DataFrame(
+    return pd.DataFrame(
         {"known_at": rows["known_at"], "level": rows["value"], "change": log_change(rows["value"].to_numpy())}
     )
-    if shock is None or not shock.volatility_index:
-        return index
+
+
+def _moved_index(index: pd.DataFrame, shock: Shock) -> Track:
     last = _last_known(index, shock.moment)
     level = last["level"] + shock.volatility_index
     moved = last.assign(
@@ -327,18 +333,36 @@ def _volatility_index(factors: pd.DataFrame, shock: Shock | None) -> pd.DataFram
         level=level,
         change=last["change"] + np.log(level / last["level"]),
     )
-    return pd.concat([index, moved]).sort_values("known_at", kind="stable", ignore_index=True)
+    return _track(pd.concat([index, moved]).sort_values("known_at", kind="stable"))
+
+
+def _track(rows: pd.DataFrame) -> Track:
+    return {str(name): column.to_numpy() for name, column in rows.items()}
 
 
 def _yield(factors: pd.DataFrame, name: str) -> pd.Series:
     return _factor(factors, name).set_index("known_at")["value"]
 
 
-def _change(levels: pd.Series) -> pd.DataFrame:
+def _change(levels: pd.Series) -> Track:
     """Change of a yield, or of a difference of two, in units of its volatility before."""
     known = levels.dropna()
     step = np.diff(known.to_numpy(), prepend=np.nan)
-    return pd.DataFrame({"known_at": known.index, "change": step / before(volatility.ewma(step))})
+    return {"known_at": known.index.to_numpy(), "change": step / before(volatility.ewma(step))}
+
+
+def _as_known(series: Track, cutoffs: np.ndarray) -> dict[str, np.ndarray]:
+    """Give each column but ``known_at`` as last known at some moments; NaN if that was too long before."""
+    known_at = series["known_at"]
+    last = np.searchsorted(known_at, cutoffs, side="right")
+    # The entry before the first stands for "none yet".
+    age = cutoffs - np.append(np.datetime64("NaT", "ns"), known_at)[last]
+    fresh = age <= STALE_AFTER.to_timedelta64()
+    return {
+        name: np.where(fresh, np.append(np.nan, column)[last], np.nan)
+        for name, column in series.items()
+        if name != "known_at"
+    }
 
 
 def _last_known(rows: pd.DataFrame, moment: np.datetime64) -> pd.DataFrame:

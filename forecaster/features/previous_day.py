@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from forecaster.features import volatility
 from forecaster.features.bars import Bars, before
 
 NAMES = ("return", "magnitude", "gap", "body", "range", "volume", "volatility_change")
@@ -22,7 +21,6 @@ def columns(bars: Bars) -> np.ndarray:
     """
     scale = bars.sigma_before
     body = np.log(bars.close / bars.open)
-    spread = volatility.garman_klass(bars.open, bars.high, bars.low, bars.close)
     volume = np.log1p(bars.volume)
     usual = before(pd.Series(volume).rolling(22, min_periods=22).mean().to_numpy())
     return np.column_stack(
@@ -31,7 +29,7 @@ def columns(bars: Bars) -> np.ndarray:
             np.log(np.abs(bars.log_return) / scale + 0.1),
             (bars.log_return - body) / scale,
             body / scale,
-            np.log(spread / scale),
+            np.log(bars.spread / scale),
             volume - usual,
             np.log(bars.sigma / scale),
         ]

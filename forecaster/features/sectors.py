@@ -41,9 +41,9 @@ class Sectors:
     ----------
     moment : ndarray of datetime64[ns], (m,)
         UTC, ascending: when a value of any sector became known.
-    known_at : ndarray of datetime64[ns], (m, sectors)
+    known_at : ndarray of datetime64[ns], (sectors, m)
         When each sector's last value by that moment was known; NaT before its first.
-    log_return, scaled, sigma : ndarray of float64, (m, sectors)
+    log_return, scaled, sigma : ndarray of float64, (sectors, m)
         That value's log return since the one before; the same in units of the EWMA volatility before;
         the volatility with it.
     """
@@ -83,7 +83,7 @@ class Sectors:
                     ),
                 )
             )
-        return cls(moment, *(np.column_stack(columns) for columns in zip(*parts, strict=True)))
+        return cls(moment, *(np.array(columns) for columns in zip(*parts, strict=True)))
 
     def columns(self, bars: Bars, market: np.ndarray) -> np.ndarray:
         """Compute the inputs of one symbol.
@@ -104,25 +104,25 @@ class Sectors:
         if not len(self.moment):
             return columns
         last = np.searchsorted(self.moment, bars.known_at, side="right") - 1
-        known_at = self.known_at[last]
-        fresh = (last >= 0)[:, None] & (bars.known_at[:, None] - known_at <= STALE_AFTER.to_timedelta64())
-        log_return = np.where(fresh, self.log_return[last], np.nan)
+        age = bars.known_at - self.known_at[:, last]
+        fresh = (last >= 0) & (age <= STALE_AFTER.to_timedelta64())
+        log_return = np.where(fresh, self.log_return[:, last], np.nan)
         beyond = np.nan_to_num(market)
-        likeness = _correlation(bars.log_return - beyond, log_return - beyond[:, None])
-        row, sector = np.arange(len(columns)), np.argmax(likeness, axis=1)
+        likeness = _correlation(bars.log_return - beyond, log_return - beyond)
+        sector, row = np.argmax(likeness, axis=0), np.arange(len(columns))
         with np.errstate(divide="ignore", invalid="ignore"):
-            relative = np.log(self.sigma[last, sector] / bars.sigma_before)
-        chosen = np.column_stack([self.scaled[last, sector], relative])
-        known = (likeness[row, sector] > 0) & fresh[row, sector] & np.isfinite(chosen).all(axis=1)
+            relative = np.log(self.sigma[sector, last] / bars.sigma_before)
+        chosen = np.column_stack([self.scaled[sector, last], relative])
+        known = (likeness[sector, row] > 0) & fresh[sector, row] & np.isfinite(chosen).all(axis=1)
         columns[known, :-1] = chosen[known]
         columns[:, -1] = known
         return columns
 
 
 def _correlation(own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Correlate one series with several over the `SPAN` rows before each row; (n, others), -1 if unknown."""
-    both = np.isfinite(own)[:, None] & np.isfinite(others)
-    x, y = np.where(both, own[:, None], 0.0), np.where(both, others, 0.0)
+    """Correlate one series with several over the `SPAN` entries before each; (others, n), -1 if unknown."""
+    both = np.isfinite(own) & np.isfinite(others)
+    x, y = np.where(both, own, 0.0), np.where(both, others, 0.0)
     count, sum_x, sum_y, sum_xx, sum_yy, sum_xy = (
         _sum_before(values) for values in (both, x, y, x * x, y * y, x * y)
     )
@@ -133,6 +133,8 @@ def _correlation(own: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _sum_before(values: np.ndarray) -> np.ndarray:
-    total = np.vstack([np.zeros(values.shape[1]), np.cumsum(values, axis=0, dtype=float)])
-    row = np.arange(len(values))
-    return total[row] - total[np.maximum(row - SPAN, 0)]
+    total = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=total[:, 1:])
+    before = total[:, :-1].copy()
+    before[:, SPAN:] -= total[:, : -SPAN - 1]
+    return before

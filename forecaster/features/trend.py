@@ -32,10 +32,9 @@ def columns(bars: Bars) -> np.ndarray:
         66-session volume.
     """
     scale = bars.sigma_before
-    spread = volatility.garman_klass(bars.open, bars.high, bars.low, bars.close)
     volume = np.log1p(bars.volume)
     parts = [before(_mean(bars.log_return, span)) * np.sqrt(span) / scale for span in SPANS]
-    parts += [np.log(before(_mean(spread, span)) / scale) for span in SPANS]
+    parts += [np.log(before(_mean(bars.spread, span)) / scale) for span in SPANS]
     parts += [np.log(before(volatility.rolling(bars.log_return, span)) / scale) for span in SPANS]
     for decay in (volatility.LONG_DECAY, HISTORY_DECAY):
         parts.append(np.log(scale / before(volatility.ewma(bars.log_return, decay, sessions=66))))

@@ -1,7 +1,7 @@
 """From a source into the store: what is final, sound and new is appended; the rest is accounted for."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from forecaster.instruments import Instrument, described
 from forecaster.progress import Advance, Progress, silent
 from forecaster.sessions import all_sessions, last_complete
 from forecaster.sources import Fetched, Outcome, Source
-from forecaster.store import Span, Store, now
+from forecaster.store import Clock, Span, Store, now
 from forecaster.tables import table
 
 OVERLAP = 15
@@ -36,8 +36,6 @@ LONGEST_WAIT = 60.0
 
 GONE_AFTER_DAYS = 3
 """Days running on which a source must say that a symbol is gone before it is believed."""
-
-Clock = Callable[[], pd.Timestamp]
 
 
 @dataclass(frozen=True)

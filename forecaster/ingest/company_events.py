@@ -13,7 +13,7 @@ from forecaster.ingest.pace import Pace
 from forecaster.instruments import Instrument
 from forecaster.progress import Advance, Progress, silent
 from forecaster.sources import EventSource, Outcome, Told
-from forecaster.store import Store, now
+from forecaster.store import Clock, Store, now
 from forecaster.tables import table
 
 REPORT = ("symbol", "source", "outcome", "rows", "detail")
@@ -42,8 +42,6 @@ AS_BEFORE = "announced dates as before"
 
 _KEY = list(table("events").key)
 _WORDS = ["tone", "magnitude", "title"]
-
-Clock = Callable[[], pd.Timestamp]
 
 
 def update_events(

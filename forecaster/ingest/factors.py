@@ -1,6 +1,5 @@
 """Market-wide factors: indices, yields and sectors by session, each value with when it was known."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +14,7 @@ from forecaster.ingest.pace import Pace
 from forecaster.progress import Progress, silent
 from forecaster.sessions import all_sessions, closes, last_complete, positions
 from forecaster.sources import Fetched, Outcome, Source
-from forecaster.store import Store, now
+from forecaster.store import Clock, Store, now
 
 MARKET_FACTORS = {
     "market_index": "^GSPC",
@@ -92,7 +91,7 @@ class _Brought:
 def update_factors(
     store: Store,
     source: Source,
-    clock: Callable[[], pd.Timestamp] = now,
+    clock: Clock = now,
     delay_minutes: int = 30,
     pace: Pace | None = None,
     progress: Progress = silent,

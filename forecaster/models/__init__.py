@@ -89,6 +89,12 @@ CLASSICAL = tuple(name for name in KINDS if name not in NETWORKS)
 LAST_PRICE = "rolling_t"
 """The forecast "tomorrow = today", spread by the last 250 returns: what every model must beat."""
 
+GJR = "gjr_t"
+
+COMPARED = (LAST_PRICE, GJR)
+"""Models that the ledger holds beside what is served: the last price always, the others of a version that
+pools them."""
+
 SERVED = "served"
 """What the service issues: the recipe's networks pooled with its classical models, and calibrated."""
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Protocol, Self
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from forecaster.tables import QUANTILES
 
@@ -77,11 +77,11 @@ class StudentT:
 
     def quantile(self, level: float | np.ndarray) -> np.ndarray:
         """Log return that is not exceeded with probability `level`."""
-        return self.mean + self.scale * stats.t.ppf(level, self.df)
+        return self.mean + self.scale * special.stdtrit(self.df, level)
 
     def cdf(self, log_return: float | np.ndarray) -> np.ndarray:
         """Probability of a log return of at most this."""
-        return stats.t.cdf((log_return - self.mean) / self.scale, self.df)
+        return special.stdtr(self.df, (log_return - self.mean) / self.scale)
 
     def crps(self, outcome: np.ndarray) -> np.ndarray:
         """Continuous ranked probability score in units of log return; smaller is better."""
@@ -92,6 +92,9 @@ class StudentT:
 
     def log_score(self, outcome: np.ndarray) -> np.ndarray:
         """Negative log density at the outcome, in nats; smaller is better."""
+        # Late: who only forecasts does not need it.
+        from scipy import stats
+
         return -(stats.t.logpdf((outcome - self.mean) / self.scale, self.df) - np.log(self.scale))
 
     def __getitem__(self, index: Any) -> "StudentT":

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from forecaster.config import Recipe
-from forecaster.models import SERVED, Classical, Forecaster, kind
+from forecaster.models import COMPARED, LAST_PRICE, SERVED, Classical, kind
 from forecaster.models.calibrate import adjustments, widened
-from forecaster.models.distribution import StudentT, log_pool
+from forecaster.models.distribution import StudentT, log_pool, pool
 from forecaster.models.har import widening
 from forecaster.models.pool import Pool, scheme
-from forecaster.models.recurrent import Recurrent
+from forecaster.models.reading import Network, read
+from forecaster.models.serving import Served
 from forecaster.models.tabulate import distribution_of
 from forecaster.windows import Windows
 
@@ -29,26 +30,30 @@ class Ensemble:
     Attributes
     ----------
     beside : tuple of Classical
-    networks : tuple of Recurrent
-        One per kind; each pools its seeds.
+    networks : tuple of Network
+        One per kind; each pools its seeds. `Recurrent` after training, `Served` from files.
     weights : ndarray of shape (models, horizon)
         Of the classical models, then the networks; each step's sum to one.
     adjustments : dict
         Symbol -> what is added to the log width of each step, (horizon,); a symbol that is not there
         has none.
+    last_price : Classical
+        The baseline, fitted on the same sessions; it is issued beside and is no part of the pool.
     """
 
     beside: tuple[Classical, ...]
-    networks: tuple[Recurrent, ...]
+    networks: tuple[Network, ...]
     weights: np.ndarray
     adjustments: dict[str, np.ndarray]
+    last_price: Classical
 
     @classmethod
     def of(
         cls,
         recipe: Recipe,
         beside: Sequence[Classical],
-        networks: Sequence[Recurrent],
+        networks: Sequence[Network],
+        last_price: Classical,
         evidence: pd.DataFrame | None = None,
     ) -> Self:
         """Put fitted models together.
@@ -67,12 +72,18 @@ class Ensemble:
             weights = _weights(evidence, chosen, names, recipe.horizon)
             if chosen.calibrated:
                 adjusted = _adjustments(evidence[evidence["model"] == SERVED], recipe.horizon)
-        return cls(tuple(beside), tuple(networks), weights, adjusted)
+        return cls(tuple(beside), tuple(networks), weights, adjusted, last_price)
+
+    @property
+    def compared(self) -> tuple[Classical, ...]:
+        """Those of `models.COMPARED` that it holds; their own forecasts are issued beside the served one."""
+        return self.last_price, *(one for one in self.beside if one.name in COMPARED)
 
     def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
         """Forecast from rows `ends`: shape (len(ends), horizon)."""
-        members: tuple[Forecaster, ...] = (*self.beside, *self.networks)
-        pooled = log_pool([member.forecast(windows, ends) for member in members], self.weights)
+        classical = [one.forecast(windows, ends) for one in self.beside]
+        networks = [pool(members) for members in read(self.networks, windows, ends)]
+        pooled = log_pool([*classical, *networks], self.weights)
         served = widened(pooled, self.adjustment(windows, ends))
         # Weights and adjustments differ by step: the fan widens all the same.
         return StudentT(served.mean, widening(served.sigma), served.df)
@@ -84,31 +95,44 @@ class Ensemble:
         return np.array([self.adjustments.get(symbol, none) for symbol in symbols])
 
     def save(self, folder: Path) -> None:
-        """Write the networks (.keras) and everything else (JSON) into a folder."""
+        """Write the networks (.keras and .onnx) and everything else (JSON) into a folder."""
         for network in self.networks:
             network.save(folder)
         rest = {
             "beside": {one.name: one.as_json() for one in self.beside},
             "weights": self.weights.tolist(),
             "adjustments": {symbol: one.tolist() for symbol, one in self.adjustments.items()},
+            "last_price": self.last_price.as_json(),
         }
         (folder / FILE).write_text(json.dumps(rest), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, recipe: Recipe) -> Self:
-        """Read what `save` wrote; Keras loads in safe mode.
+    def load(cls, folder: Path, recipe: Recipe, keras: bool = False) -> Self:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        keras : bool
+            Whether the networks are Keras' own, in safe mode, in place of their serving form.
 
         Raises
         ------
         OSError, ValueError, KeyError, TypeError
             If a file is missing or damaged.
         """
+        form: type[Any] = Served
+        if keras:
+            # Late: it brings TensorFlow.
+            from forecaster.models.recurrent import Recurrent
+
+            form = Recurrent
         rest = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return cls(
             tuple(classical(name, recipe).take(learned) for name, learned in rest["beside"].items()),
-            tuple(Recurrent.load(folder, recipe, cell) for cell in recipe.cells),
+            tuple(form.load(folder, recipe, cell) for cell in recipe.cells),
             np.array(rest["weights"]),
             {symbol: np.array(one) for symbol, one in rest["adjustments"].items()},
+            classical(LAST_PRICE, recipe).take(rest["last_price"]),
         )
 
 

@@ -1,11 +1,11 @@
 """Heterogeneous autoregression of the scale: pooled, linear in the logarithm, Student-t."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from forecaster.errors import TooLittleHistory
 from forecaster.features.volatility import LOWEST
@@ -75,7 +75,12 @@ class Har:
                 f"No return over {windows.horizon} sessions after a full window is known by "
                 f"{np.datetime_as_string(known_by, 'D')}; bring a longer history or shorten the horizon"
             )
-        self._scaler = StandardScaler().fit(windows.panel.values[cutoffs])
+        # Late: who only forecasts does not need them.
+        from sklearn.preprocessing import StandardScaler
+        from threadpoolctl import threadpool_limits
+
+        scaler = StandardScaler().fit(windows.panel.values[cutoffs])
+        self._mean, self._scale = scaler.mean_, scaler.scale_
         inputs = self._inputs(windows, cutoffs)
         width = inputs.shape[1]
         design = np.hstack([inputs, self._ahead(windows, cutoffs, 1)])
@@ -95,13 +100,11 @@ class Har:
         return self
 
     def forecast(self, windows: Windows, ends: np.ndarray) -> StudentT:
-        inputs = self._inputs(windows, ends)
+        inputs, ahead = self._inputs(windows, ends), self._ahead(windows, ends)
         log_scale = np.column_stack(
             [
-                np.hstack([inputs, self._ahead(windows, ends, step) / scale]) @ weights
-                for step, (weights, scale) in enumerate(
-                    zip(self._weights, self._ahead_scale, strict=True), start=1
-                )
+                np.hstack([inputs, ahead[:, step] / scale]) @ weights
+                for step, (weights, scale) in enumerate(zip(self._weights, self._ahead_scale, strict=True))
             ]
         )
         sigma = _spread(windows, ends) * np.exp(log_scale) * np.sqrt(self._df / (self._df - 2))
@@ -111,8 +114,8 @@ class Har:
     def as_json(self) -> dict[str, Any]:
         """Return what was learned as JSON-ready values."""
         return {
-            "mean": self._scaler.mean_.tolist(),
-            "scale": self._scaler.scale_.tolist(),
+            "mean": self._mean.tolist(),
+            "scale": self._scale.tolist(),
             "weights": [one.tolist() for one in self._weights],
             "ahead_scale": [one.tolist() for one in self._ahead_scale],
             "df": self._df.tolist(),
@@ -120,26 +123,35 @@ class Har:
 
     def take(self, learned: dict[str, Any]) -> Self:
         """Take over what `as_json` returned."""
-        self._scaler = StandardScaler()
-        self._scaler.mean_, self._scaler.scale_ = np.array(learned["mean"]), np.array(learned["scale"])
+        self._mean, self._scale = np.array(learned["mean"]), np.array(learned["scale"])
         self._weights = [np.array(one) for one in learned["weights"]]
         self._ahead_scale = [np.array(one) for one in learned["ahead_scale"]]
         self._df = np.array(learned["df"])
         return self
 
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a "harx" from a file that holds what `as_json` returned."""
+        return cls("harx").take(json.loads(file.read_text(encoding="utf-8")))
+
     def _inputs(self, windows: Windows, ends: np.ndarray) -> np.ndarray:
         """Return a constant and the scaled inputs, float32 (n, 1 + inputs)."""
-        scaled = self._scaler.transform(windows.panel.values[ends])
+        values = windows.panel.values[ends]
+        scaled = (values - self._mean.astype(values.dtype)) / self._scale.astype(values.dtype)
         if self._columns is not None:
             names = windows.panel.names
             scaled = scaled[:, [names.index(name) for name in self._columns if name in names]]
         return np.hstack([np.ones((len(ends), 1), np.float32), np.clip(scaled, -LIMIT, LIMIT)])
 
-    def _ahead(self, windows: Windows, ends: np.ndarray, step: int) -> np.ndarray:
-        """Average what is known ahead over sessions 1..step, float32 (n, ahead features)."""
+    def _ahead(self, windows: Windows, ends: np.ndarray, step: int | None = None) -> np.ndarray:
+        """Average what is known ahead over sessions 1..step, float32 (n, ahead features).
+
+        Without a step over sessions 1..h for every h, (n, horizon, ahead features).
+        """
         if self._columns is not None:
-            return np.zeros((len(ends), 0), np.float32)
-        return windows.mean_ahead(ends, step)
+            shape = (len(ends), 0) if step else (len(ends), windows.horizon, 0)
+            return np.zeros(shape, np.float32)
+        return windows.mean_ahead(ends, step) if step else windows.means_ahead(ends)
 
 
 def spread_of(ahead: np.ndarray, step: int = 1) -> np.ndarray:

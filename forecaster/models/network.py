@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from forecaster.config import Recipe
 from forecaster.features import SHARED
 from forecaster.models.skip import Skip
+from forecaster.models.weights import FADES, LARGEST, LEAST_DF, MEAN_STEP
 
 CELLS: dict[str, type[layers.Layer]] = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
@@ -22,14 +23,6 @@ DRIFT_PENALTY = 1.0
 LIMIT = 5.0
 """Largest absolute input let through, in training standard deviations."""
 
-LARGEST = 6.0
-"""Bound of the log variance of one session ahead, in squared base volatilities."""
-
-FADES = (2.0, 10.0)
-"""Sessions ahead after which what the state adds to the log variance has faded to 1/e. Free weights for
-every session fit the far ones to a few years' accidents."""
-
-LEAST_DF = 2.1
 FIRST_DF = 6.0
 LEAST_START = 0.1
 
@@ -114,7 +107,7 @@ class StudentTHead(layers.Layer):
         zero: dict[str, Any] = {"kernel_initializer": "zeros"}
         charged = zero | {"kernel_regularizer": keras.regularizers.L2(decay) if decay else None}
         self.growth_of_state = layers.Dense(len(FADES), use_bias=False, name="growth_of_state", **charged)
-        self._fading = np.exp(-np.arange(horizon) / np.array(FADES)[:, None]).astype(np.float32)
+        self.fading = np.exp(-np.arange(horizon) / np.array(FADES)[:, None]).astype(np.float32)
         linear = zero | {"trainable": not rests}
         self.growth_of_inputs = layers.Dense(horizon, name="growth_of_inputs", **linear)
         self.drift = layers.Dense(
@@ -146,13 +139,13 @@ class StudentTHead(layers.Layer):
             self.response.build(state_shape)
 
     def call(self, state: Any, inputs: Any, ahead: Any) -> Any:
-        growth = ops.matmul(self.growth_of_state(state), self._fading) + self.growth_of_inputs(inputs)
+        growth = ops.matmul(self.growth_of_state(state), self.fading) + self.growth_of_inputs(inputs)
         growth = growth + ops.sum(ahead * ops.transpose(self.growth_ahead), axis=-1)
         if self.responds:
             growth = growth + ops.sum(ahead * self.response(state)[..., None, :], axis=-1)
         increments = ops.exp(LARGEST * ops.tanh(growth / LARGEST))
         sigma = ops.sqrt(ops.cumsum(increments, axis=-1))
-        mean = ops.cumsum(0.1 * self.drift(state), axis=-1)
+        mean = ops.cumsum(MEAN_STEP * self.drift(state), axis=-1)
         df = LEAST_DF + ops.softplus(self.tail(state))
         return ops.stack([mean, sigma, df], axis=-1)
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from forecaster.errors import ModelError, TooLittleHistory
+from forecaster.features.titles import unlike_training
 
 LEVEL = 0.999
 """Share of the training rows that lie within the limit."""
@@ -143,7 +144,7 @@ class Novelty:
         named = largest[contribution[largest] >= LEAST_SHARE * contribution[largest[0]]]
         value, low, high = row[self.columns][named], self.low[named], self.high[named]
         said = [
-            f"{self.names[at]} is {one:.3g}; in training it lay between {least:.3g} and {most:.3g}."
+            unlike_training(self.names[at], one, least, most)
             for at, one, least, most in zip(named, value, low, high, strict=True)
         ]
         if ((low <= value) & (value <= high)).all():

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from forecaster.config import Recipe
 from forecaster.errors import UsageError
@@ -106,6 +105,9 @@ def learn_weights(members: Sequence[Distribution], outcome: np.ndarray, date: np
     Hall and Mitchell (2007), International Journal of Forecasting 23, 1-13, learn weights by the
     log score; Genest and Zidek (1986), Statistical Science 1, 114-148, treat the logarithmic pool.
     """
+    # Late: who only forecasts learns no weights.
+    from scipy import optimize
+
     days = np.unique(date)
     if len(members) == 1 or len(days) < FEWEST_DATES:
         return np.full(len(members), 1 / len(members))

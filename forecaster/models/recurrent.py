@@ -24,11 +24,14 @@ from sklearn.preprocessing import StandardScaler
 from forecaster.config import Recipe
 from forecaster.errors import TooLittleHistory
 from forecaster.models.distribution import StudentT, pool
+from forecaster.models.export import graph_of, require_same_forecast
 from forecaster.models.har import Har
 from forecaster.models.loss import loss
 from forecaster.models.network import LIMIT, build
+from forecaster.models.reading import Reader, read
 from forecaster.models.skip import Skip, fit_skip
 from forecaster.models.surprise import linear_model, with_surprise
+from forecaster.models.weights import Weights
 from forecaster.progress import Advance
 from forecaster.windows import Segments, Windows
 
@@ -43,8 +46,8 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 DOUBT = 2.0
 """Standard errors that a gain has to exceed to count."""
 
-CHUNK = 8192
-"""Windows gathered at a time when forecasting: bounds the memory."""
+COMPARED = 256
+"""Windows, the last ones, on which the serving form is compared with Keras."""
 
 
 class SegmentBatches(keras.utils.PyDataset):
@@ -140,15 +143,25 @@ class Recurrent:
         networks = [keras.saving.load_model(path, compile=False, safe_mode=True) for path in paths]
         linear = None
         if recipe.surprise:
-            linear = Har("harx").take(json.loads((folder / f"{cell}.json").read_text(encoding="utf-8")))
+            linear = Har.read(folder / f"{cell}.json")
         return cls(recipe, cell, networks=networks, linear=linear)
 
     def save(self, folder: Path) -> None:
-        """Write one .keras file per seed, and what the memory of surprises rests on."""
+        """Write each seed's network as .keras and .onnx, and what the memory of surprises rests on."""
         if self.linear is not None:
             (folder / f"{self.name}.json").write_text(json.dumps(self.linear.as_json()), encoding="utf-8")
         for seed, network in enumerate(self.networks):
             network.save(folder / f"{self.name}-{seed}.keras")
+            graph = graph_of(network).SerializeToString()
+            (folder / f"{self.name}-{seed}.onnx").write_bytes(graph)
+
+    @property
+    def readers(self) -> list[Reader]:
+        return [_reader(network) for network in self.networks]
+
+    @property
+    def weights(self) -> list[Weights]:
+        return [Weights.of(network) for network in self.networks]
 
     @property
     def steps(self) -> int:
@@ -232,17 +245,33 @@ class Recurrent:
 
     def members(self, windows: Windows, ends: np.ndarray) -> list[StudentT]:
         """Forecast with each random start by itself; see `forecast`."""
+        return read([self], windows, ends)[0]
+
+    def require_same_forecast(self, windows: Windows) -> float:
+        """Check that the serving form of each network forecasts what the network does.
+
+        Returns
+        -------
+        float
+            Largest difference over the last `COMPARED` windows of the cutoffs; see
+            `models.export.require_same_forecast`.
+
+        Raises
+        ------
+        ModelError
+            If one differs.
+        """
+        latest = np.argsort(windows.panel.known_at[windows.ends], kind="stable")[-COMPARED:]
+        windows, ends = windows.reaching(windows.ends[latest])
         if self.linear is not None:
             windows = with_surprise(windows, self.linear)
-        raw: list[list[np.ndarray]] = [[] for _ in self.networks]
-        for part in np.split(ends, range(CHUNK, len(ends), CHUNK)):
-            inputs = [windows.inputs(part), windows.ahead(part)]
-            for network, own in zip(self.networks, raw, strict=True):
-                # Called, not predicted: tracing a graph for one pass would take longer than the pass.
-                own.append(ops.convert_to_numpy(network(inputs, training=False)).astype(np.float64))
-        base = windows.panel.base_sigma[ends][:, None]
-        whole = [np.concatenate(own) for own in raw]
-        return [StudentT(base * one[..., 0], base * one[..., 1], one[..., 2]) for one in whole]
+        inputs = windows.inputs(ends), windows.ahead(ends)
+        return max(require_same_forecast(one, graph_of(one), inputs) for one in self.networks)
+
+
+def _reader(network: keras.Model) -> Reader:
+    # Called, not predicted: tracing a graph for one pass would take longer than the pass.
+    return lambda window, ahead: ops.convert_to_numpy(network([window, ahead], training=False))
 
 
 def _shrink(learner: keras.Model, held: SegmentBatches, horizon: int) -> None:

@@ -1,7 +1,7 @@
 """Student-t regression of the scale, by maximum likelihood: what the pooled classical models share."""
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import special
 
 LEAST_DF, FIRST_DF, MOST_DF = 2.1, 5.0, 100.0
 
@@ -49,6 +49,9 @@ def fit_log_scale(
     ndarray of shape (p + 1,)
         b and the degrees of freedom, between 2.1 and 100.
     """
+    # Late: who only forecasts fits nothing.
+    from scipy import linalg, optimize
+
     known = np.isfinite(outcome)
     squares = np.where(known, outcome**2, 0.0)
     share, ridge = known / known.sum(), ridge / known.sum()

@@ -48,5 +48,6 @@ def surprise(windows: Windows, linear: Har) -> np.ndarray:
         forecast = linear.forecast(one, some)
         told[one.label_rows[some, 0]] = score(one.labels(some), forecast)[:, 0]
     starts = np.flatnonzero(np.diff(windows.panel.code)) + 1
-    faded = [signal.lfilter([1 - FADES], [1, -FADES], part) for part in np.split(told, starts)]
+    parts = np.split((1 - FADES) * told, starts)
+    faded = [signal.lfilter([1.0], [1.0, -FADES], part) for part in parts]
     return np.concatenate(faded).astype(np.float32)

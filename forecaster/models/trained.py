@@ -1,10 +1,8 @@
 """A trained model: the recipe's networks with everything that they need to forecast."""
 
 import json
-import platform
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -13,21 +11,21 @@ import numpy as np
 import pandas as pd
 
 from forecaster.config import Recipe
-from forecaster.errors import ModelError, TooLittleHistory
-from forecaster.features import COMPANY, Panel, assemble
-from forecaster.features.exogenous import Shock
+from forecaster.errors import ModelError, TooLittleHistory, UsageError
+from forecaster.features import COMPANY, Panel, assemble, names_of
+from forecaster.features.exogenous import Surroundings
+from forecaster.features.titles import unlike_training
 from forecaster.history import History
 from forecaster.models import SERVED
 from forecaster.models.distribution import StudentT
+from forecaster.models.drift import SESSIONS, Drift
 from forecaster.models.ensemble import Ensemble
 from forecaster.models.novelty import Novelty
 from forecaster.models.paths import rescaled, shuffle, templates
-from forecaster.models.recurrent import BACKEND
 from forecaster.models.tabulate import tabulate
 from forecaster.windows import Windows
 
-CARD, NOVELTY = "card.json", "novelty.json"
-PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pandas")
+CARD, NOVELTY, DRIFT = "card.json", "novelty.json", "drift.json"
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,20 @@ class Model:
         served by the same models.
     novelty : Novelty or None
         Tells inputs far outside the training, where the recipe asks for it.
+    drift : Drift
+        Tells when inputs are no longer spread as in training.
     trained_until : Timestamp
         Last session whose data it saw.
     card : dict
-        Where it comes from: recipe hash, data fingerprint, store version, package versions; and what it
-        reads: ``inputs`` and ``ahead`` (known ahead), name -> lowest and highest value in training.
+        Where it comes from: recipe hash, data fingerprint, store version, package versions; how far its
+        serving form is from Keras at most, ``onnx_difference``; and what it reads: ``inputs`` and ``ahead``
+        (known ahead), name -> lowest and highest value in training.
     """
 
     recipe: Recipe
     ensemble: Ensemble
     novelty: Novelty | None
+    drift: Drift
     universe: tuple[str, ...]
     trained_until: pd.Timestamp
     card: dict[str, Any]
@@ -84,18 +86,42 @@ class Model:
         TooLittleHistory
             If no symbol can be forecast; says why for the first.
         """
-        windows = self.windows(history)
+        chosen = symbols or history.symbols
+        history.require(chosen)
+        return self.read(self.windows(history), chosen)
+
+    def read(self, windows: Windows, symbols: Sequence[str], with_compared: bool = False) -> pd.DataFrame:
+        """Forecast from what `windows` has laid out; see `forecast`.
+
+        Parameters
+        ----------
+        with_compared : bool
+            Whether the forecasts of the models to compare with follow, as rows of their own.
+        """
+        cutoffs = self.ends(windows, symbols)
+        tables = [self.table(windows, cutoffs, self.served(windows, cutoffs))]
+        for one in self.ensemble.compared if with_compared else ():
+            rows = tabulate(windows, cutoffs, one.forecast(windows, cutoffs), one.name).drop(columns="scale")
+            tables.append(rows.assign(adjustment=0.0, doubt=""))
+        return pd.concat(tables, ignore_index=True)
+
+    def ends(self, windows: Windows, symbols: Sequence[str]) -> np.ndarray:
+        """Return the rows to forecast symbols from, of those that can be forecast.
+
+        Raises
+        ------
+        TooLittleHistory
+            If none can; says why for the first.
+        """
         ends, refused = [], []
-        for symbol in symbols or windows.panel.symbols:
-            history.bars(symbol)
+        for symbol in symbols:
             try:
                 ends.append(self.current(windows, symbol))
             except TooLittleHistory as error:
                 refused.append(error)
-        if not ends:
+        if refused and not ends:
             raise refused[0]
-        cutoffs = np.array(ends)
-        return self.table(windows, cutoffs, self.served(windows, cutoffs))
+        return np.array(ends, dtype=int)
 
     def served(self, windows: Windows, cutoffs: np.ndarray) -> StudentT:
         """Forecast from some rows: shape (n, horizon)."""
@@ -132,7 +158,7 @@ class Model:
         ModelError, TooLittleHistory
             As `forecast`; or if the history holds too few past stretches of so many sessions.
         """
-        history.bars(symbol)
+        history.require([symbol])
         windows = self.windows(history)
         end = self.current(windows, symbol)
         forecast = self.served(windows, np.array([end]))[0]
@@ -160,26 +186,44 @@ class Model:
             return ""
         return f"Inputs far outside the training: {self.novelty.why(values[0])}"
 
-    def windows(self, history: History, shock: Shock | None = None) -> Windows:
+    def moved(self, windows: Windows) -> tuple[list[str], int]:
+        """Name the inputs whose spread over the last sessions is unlike any stretch of the training's.
+
+        Returns
+        -------
+        list of str
+            See `models.drift.Drift.moved`; company events are not judged.
+        int
+            How many inputs were judged: those that varied in training.
+        """
+        panel = windows.panel
+        lately = panel.session > np.unique(panel.session)[-SESSIONS - 1 :][0]
+        inside = np.isin(panel.code, [panel.symbols.index(one) for one in self.universe])
+        judged = _judged(panel)
+        moved = self.drift.moved(panel.values[lately & inside & windows.ready][:, judged])
+        return moved, len(self.drift.names)
+
+    def windows(self, history: History, around: Surroundings | None = None) -> Windows:
         """Lay out the inputs that the networks read of a history.
 
         Parameters
         ----------
-        shock : Shock, optional
-            A made-up move of the market; see `features.exogenous.Shock`.
+        around : Surroundings, optional
+            The market-wide series, where they are known already; then the universe need not be in the
+            history.
 
         Raises
         ------
         ModelError
             If the history ends before the training cutoff, or the model was trained on other inputs.
         """
+        self.require_inputs()
         if history.as_of < self.trained_until:
             raise ModelError(
                 f"This model has seen data up to {self.trained_until.date()}; it cannot forecast as of "
                 f"{history.as_of.date()}. Train with --as-of {history.as_of.date()} and name that --version"
             )
-        panel = assemble(history, self.recipe.groups, self.universe, shock)
-        self._require_known_inputs(panel)
+        panel = assemble(history, self.recipe.groups, self.universe, around)
         return Windows(panel, self.recipe.lookback, self.recipe.horizon)
 
     def current(self, windows: Windows, symbol: str) -> int:
@@ -226,31 +270,44 @@ class Model:
             beyond = max(low - value, value - high)
             # Of several sessions ahead the furthest out speaks for its input.
             if beyond > outside.get(name, (0.0, ""))[0]:
-                said = f"{name} is {value:.3g}; in training it lay between {low:.3g} and {high:.3g}."
-                outside[name] = (beyond, said)
-        return [said for _, said in outside.values()]
+                outside[name] = (beyond, unlike_training(name, value, low, high))
+        return list(dict.fromkeys(said for _, said in outside.values()))
 
     def has_learned(self, name: str) -> bool:
         """Whether an input known ahead varied in training."""
         low, high = self.card["ahead"].get(name, (0.0, 0.0))
         return bool(low < high)
 
-    def _require_known_inputs(self, panel: Panel) -> None:
+    def require_inputs(self) -> None:
+        """Check that the inputs of today are those of the training.
+
+        Raises
+        ------
+        ModelError
+        """
         trained = (*self.card["inputs"], *self.card["ahead"])
-        if trained != (*panel.names, *panel.ahead_names):
-            raise ModelError(_trained_otherwise(trained, (*panel.names, *panel.ahead_names)))
+        today = [name for names in names_of(self.recipe.groups) for name in names]
+        if list(trained) != today:
+            raise ModelError(_trained_otherwise(trained, today))
 
     def save(self, folder: Path) -> None:
-        """Write the networks (.keras) and everything else (JSON) into a folder."""
+        """Write the networks (.keras and .onnx) and everything else (JSON) into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         self.ensemble.save(folder)
         if self.novelty is not None:
             (folder / NOVELTY).write_text(json.dumps(self.novelty.as_json()), encoding="utf-8")
+        (folder / DRIFT).write_text(json.dumps(self.drift.as_json()), encoding="utf-8")
         (folder / CARD).write_text(json.dumps(self.card, indent=2), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> "Model":
-        """Read what `save` wrote; Keras loads in safe mode.
+    def load(cls, folder: Path, keras: bool = False) -> "Model":
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        keras : bool
+            Whether to read the networks as Keras models, as gradients ask for; safe mode. Default: in their
+            serving form, which needs no TensorFlow.
 
         Raises
         ------
@@ -260,14 +317,15 @@ class Model:
         try:
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
             recipe = Recipe(**card["recipe"])
-            ensemble = Ensemble.load(folder, recipe)
+            ensemble = Ensemble.load(folder, recipe, keras)
+            drift = Drift.from_json(json.loads((folder / DRIFT).read_text(encoding="utf-8")))
             told = (folder / NOVELTY).read_text(encoding="utf-8") if recipe.abstain else ""
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile, UsageError) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"The files in {folder} are no sound model ({reason}); train again") from error
         novelty = Novelty.from_json(json.loads(told)) if told else None
         until = pd.Timestamp(card["trained_until"])
-        return cls(recipe, ensemble, novelty, tuple(card["universe"]), until, card)
+        return cls(recipe, ensemble, novelty, drift, tuple(card["universe"]), until, card)
 
 
 def novelty(windows: Windows) -> Novelty:
@@ -275,6 +333,13 @@ def novelty(windows: Windows) -> Novelty:
     judged = _judged(windows.panel)
     names = [windows.panel.names[at] for at in judged]
     return Novelty.fit(windows.panel.values[windows.ends][:, judged], names)
+
+
+def drift(windows: Windows) -> Drift:
+    """Measure how the inputs of the training are spread, company events left out."""
+    judged, panel = _judged(windows.panel), windows.panel
+    names = [panel.names[at] for at in judged]
+    return Drift.fit(panel.values[windows.ends][:, judged], panel.session[windows.ends], names)
 
 
 def _judged(panel: Panel) -> list[int]:
@@ -287,50 +352,3 @@ def _trained_otherwise(trained: Collection[str], today: Collection[str]) -> str:
     changes = [*gone, *new] or ["they stood in another order"]
     named = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
     return f"This model was trained on other inputs ({named}); train again: python -m forecaster train"
-
-
-def card(recipe: Recipe, history: History, universe: tuple[str, ...], windows: Windows) -> dict[str, Any]:
-    """Describe where a model comes from and what it reads, as JSON-ready values."""
-    installed = {}
-    for package in PACKAGES:
-        try:
-            installed[package] = version(package)
-        except ModuleNotFoundError:
-            continue
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "recipe_hash": recipe.hash,
-        "universe": list(universe),
-        "trained_until": str(history.as_of.date()),
-        "fingerprint": history.fingerprint,
-        "store_version": history.store_version,
-        "demonstration": history.is_demonstration,
-        "packages": installed,
-        "python": platform.python_version(),
-        "backend": BACKEND,
-        **_ranges(windows),
-    }
-
-
-def _ranges(windows: Windows) -> dict[str, dict[str, list[float]]]:
-    """Lowest and highest value of every input over the windows' ends."""
-    panel, horizon = windows.panel, windows.horizon
-    chosen = np.isin(np.arange(len(panel.values)), windows.ends)[:, None]
-    low = np.min(panel.values, axis=0, where=chosen, initial=np.inf)
-    high = np.max(panel.values, axis=0, where=chosen, initial=-np.inf)
-    position = panel.position[windows.ends]
-    calendar = panel.ahead[position.min() + 1 : position.max() + horizon + 1]
-    names = len(panel.ahead_names) - calendar.shape[1]
-    ahead_low, ahead_high = calendar.min(axis=0), calendar.max(axis=0)
-    if names:
-        told = panel.announced[windows.ends, : horizon * names]
-        ahead_low = np.append(ahead_low, told.min(axis=0).toarray().reshape(horizon, names).min(axis=0))
-        ahead_high = np.append(ahead_high, told.max(axis=0).toarray().reshape(horizon, names).max(axis=0))
-    return {
-        "inputs": _by_name(panel.names, low, high),
-        "ahead": _by_name(panel.ahead_names, ahead_low, ahead_high),
-    }
-
-
-def _by_name(names: tuple[str, ...], low: np.ndarray, high: np.ndarray) -> dict[str, list[float]]:
-    return {name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)}

@@ -3,7 +3,7 @@
 A source returns what it got and how it went, never an exception for one bad symbol.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -63,6 +63,55 @@ class Fetched:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Match:
+    """A symbol that fits a search.
+
+    Attributes
+    ----------
+    symbol, name : str
+    exchange : str
+        Market identifier code, or the country where the source tells no more.
+    type : str
+        One of `instruments.SUPPORTED_TYPES`.
+    """
+
+    symbol: str
+    name: str
+    exchange: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a source answered to a search.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        OK as well where nothing fits.
+    matches : tuple of Match
+        The best first; only what can be fetched and has a calendar here.
+    detail : str
+        One line for a person: what went wrong, or empty.
+    """
+
+    outcome: Outcome
+    matches: tuple[Match, ...] = ()
+    detail: str = ""
+
+
+def fitting(words: str, held: Iterable[Instrument]) -> tuple[Match, ...]:
+    """Search what is held: every word stands in the symbol or in the name; a symbol itself comes first."""
+    asked = words.casefold().split()
+    found = [
+        Match(one.symbol, one.name, one.exchange, one.type)
+        for one in held
+        if asked and all(word in f"{one.symbol} {one.name}".casefold() for word in asked)
+    ]
+    return tuple(sorted(found, key=lambda one: (one.symbol.casefold() not in asked, one.symbol)))
+
+
 class Source(Protocol):
     """A supplier of daily bars.
 
@@ -81,6 +130,9 @@ class Source(Protocol):
 
     def fetch(self, symbol: str, start: pd.Timestamp | None = None) -> Fetched:
         """Fetch the bars of one symbol from `start` on (None: all there are)."""
+
+    def search(self, words: str) -> Searched:
+        """Find symbols by ticker or by words of the name."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pandas as pd
 from forecaster.errors import FileFormatError, UsageError
 from forecaster.instruments import SYMBOL_PATTERN, Instrument, normalise
 from forecaster.sessions import all_sessions, calendar, positions
-from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
+from forecaster.sources import BAR_COLUMNS, Fetched, Outcome, Searched, fitting
 from forecaster.tables import problems
 
 RECOGNISED: dict[str, tuple[str, ...]] = {
@@ -103,6 +103,9 @@ class FilesSource:
         if start is not None:
             bars = bars[bars["session"] >= start].reset_index(drop=True)
         return Fetched(symbol, Outcome.OK, bars=bars, instrument=self._instrument(symbol))
+
+    def search(self, words: str) -> Searched:
+        return Searched(Outcome.OK, fitting(words, map(self._instrument, self._bars)))
 
     def _instrument(self, symbol: str) -> Instrument:
         return Instrument(symbol, symbol, currency=self._currency, **self._market)

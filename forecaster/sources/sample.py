@@ -7,7 +7,7 @@ import pandas as pd
 
 from forecaster.errors import SourceError
 from forecaster.instruments import Instrument
-from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
+from forecaster.sources import BAR_COLUMNS, Fetched, Outcome, Searched, fitting
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "sample"
 
@@ -45,6 +45,9 @@ class SampleSource:
             bars=bars[list(BAR_COLUMNS)].reset_index(drop=True),
             instrument=self._instruments[symbol],
         )
+
+    def search(self, words: str) -> Searched:
+        return Searched(Outcome.OK, fitting(words, self._instruments.values()))
 
     @staticmethod
     def _file(name: str) -> Path:

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, Valid
 from pydantic.alias_generators import to_camel
 
 from forecaster.errors import DataError, SourceError, UsageError
-from forecaster.instruments import Instrument
+from forecaster.instruments import SYMBOL_PATTERN, Instrument
 from forecaster.sessions import calendar
-from forecaster.sources import ACTION_COLUMNS, BAR_COLUMNS, Fetched, Outcome
+from forecaster.sources import ACTION_COLUMNS, BAR_COLUMNS, Fetched, Match, Outcome, Searched
 
 FIRST = pd.Timestamp("2010-01-01")
 
@@ -32,6 +32,9 @@ EXCHANGE_OF_TIINGO = {
     "OTCCE": "XNYS", "OTCGREY": "XNYS", "PINK": "XNYS", "EXPM": "XNYS",
 }  # fmt: skip
 """Tiingo's exchange code -> ISO 10383 market identifier code (MIC) of a calendar with its sessions."""
+
+TYPE_OF_TIINGO = {"Stock": "EQUITY", "ETF": "ETF", "Mutual Fund": "MUTUALFUND"}
+COUNTRY = "US"
 
 _USABLE_TOKEN = re.compile(r"[!-~]+")
 _LIMIT = ("run over your", "request allocation")
@@ -66,6 +69,20 @@ class _About(_Form):
 
     name: str | None
     exchange_code: str | None
+
+
+class _Found(_Form):
+    """One element of the reply to a search."""
+
+    ticker: str | None
+    name: str | None
+    asset_type: str | None
+    country_code: str | None
+    is_active: bool | None
+
+
+class _AllFound(RootModel[list[_Found]]):
+    """The reply to a search."""
 
 
 _AnyForm = TypeVar("_AnyForm", bound=BaseModel)
@@ -158,6 +175,25 @@ class TiingoSource:
             return self._failed(symbol, Outcome.INVALID, str(error))
         return Fetched(symbol, Outcome.OK, bars, actions, instrument)
 
+    def search(self, words: str) -> Searched:
+        """Find shares and funds that trade in the United States today.
+
+        Raises
+        ------
+        SourceError
+            If Tiingo refuses the token.
+        """
+        try:
+            found = _checked(_AllFound, self._ask("/tiingo/utilities/search", query=words)).root
+        except _Refusal as refusal:
+            return Searched(refusal.outcome, detail=self._line(str(refusal)))
+        except requests.RequestException as error:
+            detail = f"Tiingo did not answer: {type(error).__name__}"
+            return Searched(Outcome.TRANSIENT, detail=detail)
+        except DataError as error:
+            return Searched(Outcome.INVALID, detail=self._line(str(error)))
+        return Searched(Outcome.OK, tuple(one for one in map(_match, found) if one is not None))
+
     def _history(self, symbol: str, start: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
         reply = self._ask(f"{_path(symbol)}/prices", startDate=str(start.date()))
         days = _checked(_Days, reply).root
@@ -226,6 +262,13 @@ class TiingoSource:
 
     def _line(self, text: str) -> str:
         return " ".join(text.replace(self._token, "<token>").split())[:_DETAIL_LENGTH]
+
+
+def _match(found: _Found) -> Match | None:
+    symbol, kind = (found.ticker or "").upper(), TYPE_OF_TIINGO.get(found.asset_type or "")
+    if kind is None or not found.is_active or found.country_code != COUNTRY:
+        return None
+    return Match(symbol, found.name or symbol, COUNTRY, kind) if SYMBOL_PATTERN.match(symbol) else None
 
 
 def _path(symbol: str) -> str:

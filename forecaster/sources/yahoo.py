@@ -1,6 +1,7 @@
 """Daily prices from Yahoo, read with yfinance one symbol at a time, each failure given its type."""
 
 import atexit
+import logging
 import shutil
 import tempfile
 import warnings
@@ -15,8 +16,15 @@ import pandas as pd
 
 from forecaster.adjust import as_traded
 from forecaster.errors import DataError
-from forecaster.instruments import Instrument, exchange_of_yahoo, require_supported
-from forecaster.sources import ACTION_COLUMNS, BAR_COLUMNS, Fetched, Outcome
+from forecaster.instruments import (
+    EXCHANGE_OF_YAHOO,
+    SUPPORTED_TYPES,
+    SYMBOL_PATTERN,
+    Instrument,
+    exchange_of_yahoo,
+    require_supported,
+)
+from forecaster.sources import ACTION_COLUMNS, BAR_COLUMNS, Fetched, Match, Outcome, Searched
 
 FIRST = pd.Timestamp("2010-01-01")
 
@@ -35,6 +43,19 @@ HUNDREDTHS = ("GBp", "GBX", "ZAc", "ILA")
 _GONE = ("no data found", "delisted")
 _NO_ROWS = "data doesn't exist"
 _DETAIL_LENGTH = 200
+
+_BY_CURL = {
+    5: "the name of the proxy is not resolved",
+    6: "no name resolution",
+    7: "the connection is refused",
+    28: "no answer in time",
+    35: "no secure connection comes about",
+    60: "its certificate is not trusted",
+}
+"""Exit code of curl -> what it means."""
+
+MOST_MATCHES = 20
+"""Symbols that a search asks for."""
 
 # Switches, cookies and replies of yfinance belong to the process, so requests take turns.
 _TURN = Lock()
@@ -86,22 +107,50 @@ class YahooSource:
             Faulty rows included, except the placeholders of sessions that Yahoo knows nothing
             about. Yahoo's missing volume arrives as 0.
         """
-        _client()
-        from yfinance.exceptions import YFDataException, YFException, YFRateLimitError
-
         try:
             return self._read(symbol, self.first if start is None else start)
-        except YFRateLimitError:
-            return _failed(symbol, Outcome.RATE_LIMITED, "Yahoo asks to be left alone for a while")
-        except (JSONDecodeError, UnicodeDecodeError) as error:
-            return _failed(symbol, Outcome.TRANSIENT, f"Yahoo's reply is not JSON: {error}")
-        except (OSError, YFDataException) as error:
-            return _failed(symbol, Outcome.TRANSIENT, f"Yahoo did not answer: {error}")
-        except DataError as error:
-            return _failed(symbol, Outcome.INVALID, str(error))
-        except (YFException, AttributeError, LookupError, TypeError, ValueError) as error:
-            detail = f"Yahoo's reply has an unexpected form: {type(error).__name__}: {error}"
-            return _failed(symbol, Outcome.INVALID, detail)
+        except _failures() as error:
+            return _failed(symbol, *_why(error))
+
+    def search(self, words: str) -> Searched:
+        """Find symbols as the search box of Yahoo's own pages does.
+
+        Returns
+        -------
+        Searched
+            Without symbols whose type or exchange is not supported here.
+        """
+        try:
+            return Searched(Outcome.OK, self._matches(words))
+        except _failures() as error:
+            outcome, detail = _why(error)
+            return Searched(outcome, detail=_line(detail))
+
+    def _matches(self, words: str) -> tuple[Match, ...]:
+        yahoo = _client()
+        with _TURN, _exceptions_shown():
+            yahoo.data.YfData.cache_get.cache_clear()
+            quotes = yahoo.Search(
+                words,
+                max_results=MOST_MATCHES,
+                news_count=0,
+                lists_count=0,
+                include_cb=False,
+                session=self.session,
+                timeout=self.timeout,
+            ).quotes
+        return tuple(
+            Match(
+                quote["symbol"],
+                quote.get("longname") or quote.get("shortname") or quote["symbol"],
+                EXCHANGE_OF_YAHOO[quote["exchange"]],
+                quote["quoteType"],
+            )
+            for quote in quotes
+            if quote.get("quoteType") in SUPPORTED_TYPES
+            and quote.get("exchange") in EXCHANGE_OF_YAHOO
+            and SYMBOL_PATTERN.match(quote["symbol"])
+        )
 
     def _read(self, symbol: str, start: pd.Timestamp) -> Fetched:
         yfinance = _client()
@@ -163,6 +212,8 @@ def _client() -> Any:
     import yfinance
 
     yfinance.set_tz_cache_location(folder)
+    # What it would log is told by each outcome.
+    logging.getLogger("yfinance").setLevel(logging.CRITICAL)
     return yfinance
 
 
@@ -179,9 +230,41 @@ def _exceptions_shown() -> Iterator[None]:
         debug.hide_exceptions = before
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """Name what yfinance raises, by intention or over a reply that it did not expect."""
+    _client()
+    from yfinance.exceptions import YFException
+
+    return YFException, OSError, DataError, AttributeError, LookupError, TypeError, ValueError
+
+
+def _why(error: Exception) -> tuple[Outcome, str]:
+    """Give a failure its type and its line."""
+    from yfinance.exceptions import YFDataException, YFRateLimitError
+
+    if isinstance(error, YFRateLimitError):
+        return Outcome.RATE_LIMITED, "Yahoo asks to be left alone for a while"
+    if isinstance(error, (JSONDecodeError, UnicodeDecodeError)):
+        return Outcome.TRANSIENT, f"Yahoo's reply is not JSON: {error}"
+    if isinstance(error, (OSError, YFDataException)):
+        return Outcome.TRANSIENT, unanswered(error)
+    if isinstance(error, DataError):
+        return Outcome.INVALID, str(error)
+    return Outcome.INVALID, f"Yahoo's reply has an unexpected form: {type(error).__name__}: {error}"
+
+
+def unanswered(error: Exception) -> str:
+    """Say in plain words why no answer came."""
+    why = _BY_CURL.get(getattr(error, "code", 0))
+    return f"Yahoo cannot be reached from here: {why}" if why else f"Yahoo did not answer: {error}"
+
+
 def _failed(symbol: str, outcome: Outcome, detail: str) -> Fetched:
-    line = " ".join(detail.split())
-    return Fetched(symbol, outcome, detail=line[:_DETAIL_LENGTH])
+    return Fetched(symbol, outcome, detail=_line(detail))
+
+
+def _line(detail: str) -> str:
+    return " ".join(detail.split())[:_DETAIL_LENGTH]
 
 
 def _why_missing(reason: str, about: Mapping[str, Any]) -> Outcome:

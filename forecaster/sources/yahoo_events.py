@@ -21,7 +21,7 @@ from forecaster.instruments import Instrument
 from forecaster.sessions import all_sessions, first_closing_after
 from forecaster.sources import Outcome, Told
 from forecaster.sources.event_files import LARGE_SURPRISE
-from forecaster.sources.yahoo import _TURN, _client
+from forecaster.sources.yahoo import _TURN, _client, unanswered
 
 PAGE = "https://finance.yahoo.com/calendar/earnings"
 CALENDAR = "https://query2.finance.yahoo.com/v10/finance/quoteSummary"
@@ -204,7 +204,7 @@ def _attempt(question: Callable[[], T], nothing: T) -> tuple[T, Outcome, str]:
         *(ForecasterError, exceptions.YFException),
     ) as error:
         outcome, words = next((then, words) for kind, then, words in kinds if isinstance(error, kind))
-        return nothing, outcome, f"{words}: {error}"
+        return nothing, outcome, unanswered(error) if isinstance(error, OSError) else f"{words}: {error}"
 
 
 def _lines(html: str) -> list[dict[str, str]]:
