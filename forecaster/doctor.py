@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -10,12 +10,13 @@ from typing import Literal
 import pandas as pd
 import pyarrow as arrow
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 
+from forecaster.errors import StoreError
 from forecaster.ingest import gaps, quarantine, runs
 from forecaster.instruments import Instrument, described
+from forecaster.remedies import to_bring
 from forecaster.sessions import last_complete, positions
-from forecaster.sources import SOURCES
 from forecaster.store import now
 from forecaster.tables import TABLES, Table
 from forecaster.workspace import Workspace
@@ -50,16 +51,22 @@ class Finding:
     remedy: str
 
 
-def examine(workspace: Workspace, moment: pd.Timestamp | None = None) -> list[Finding]:
+def examine(
+    workspace: Workspace, moment: pd.Timestamp | None = None, checks: Sequence[str] | None = None
+) -> list[Finding]:
     """Run every check; while the disk or a table has a fault, only those that can tell it.
 
     Parameters
     ----------
     moment : Timestamp, optional
         Now, in UTC.
+    checks : sequence of str, optional
+        Names in `CHECKS`; default: all.
     """
     found: list[Finding] = []
     for name, check in CHECKS.items():
+        if checks is not None and name not in checks:
+            continue
         if name not in FIRST and any(
             finding.check in FIRST and finding.level == "fault" for finding in found
         ):
@@ -71,6 +78,10 @@ def examine(workspace: Workspace, moment: pd.Timestamp | None = None) -> list[Fi
 def _tables(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Every table opens, and its files are there with the size that its log says."""
     folder = workspace.store.folder
+    if not folder.exists():
+        make = "make one: python -m forecaster quickstart"
+        yield Finding("tables", "fault", f"there is no workspace at {workspace.home}", make)
+        return
     restore = "restore it from a backup, or move it away and bring the data anew: python -m forecaster update"
     for name in TABLES:
         path = folder / name
@@ -100,9 +111,9 @@ def _schema(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Each stored table has the columns that this version of the program knows."""
     for name, spec in TABLES.items():
         # One that does not open is a finding of the check before.
-        with suppress(TableNotFoundError, DeltaError, OSError):
-            stored = DeltaTable(str(workspace.store.folder / name)).to_pyarrow_dataset().schema
-            yield from _differences(spec, stored)
+        with suppress(StoreError):
+            stored = workspace.store.schema(name)
+            yield from () if stored is None else _differences(spec, stored)
 
 
 def _differences(spec: Table, stored: arrow.Schema) -> Iterator[Finding]:
@@ -131,9 +142,9 @@ def _watched(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Watched symbols are stored and reach up to their exchange's last complete session."""
     spans, known = workspace.store.spans(), _instruments_of(workspace)
     for symbol in workspace.watchlist:
-        remedy = f"python -m forecaster update {symbol}"
         if symbol not in spans:
-            left = f"{remedy}, or: python -m forecaster watchlist remove {symbol}"
+            remedy = to_bring([symbol], workspace.origin)
+            left = f"{remedy}; or take it off: python -m forecaster watchlist remove {symbol}"
             yield Finding("symbols", "warning", f"{symbol} is watched and has no prices", left)
         elif symbol in known and spans[symbol].source != "sample":
             exchange, last = known[symbol].exchange, spans[symbol].last
@@ -141,10 +152,8 @@ def _watched(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
             place = positions(exchange, pd.DatetimeIndex([last, complete]).to_numpy())
             behind = int(place[1] - place[0])
             if behind > 0:
-                if spans[symbol].source not in SOURCES:
-                    remedy = "python -m forecaster import FILE, with the newer sessions"
                 what = f"{symbol} ends on {last.date()}, {behind} sessions behind {exchange}"
-                yield Finding("symbols", "warning", what, remedy)
+                yield Finding("symbols", "warning", what, to_bring([symbol], spans[symbol].source))
 
 
 def _gone(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:

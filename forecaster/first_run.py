@@ -10,6 +10,8 @@ from forecaster.config import Recipe, SourceName
 from forecaster.decisions import CHAMPION, holder, verdict_on
 from forecaster.errors import DataError
 from forecaster.progress import Progress, silent
+from forecaster.remedies import LIVE, SAMPLE
+from forecaster.report import DEMONSTRATION
 from forecaster.sources import SOURCES, Fetched, Outcome, Source, source
 from forecaster.workspace import Workspace
 
@@ -64,6 +66,8 @@ def quickstart(
     registry = workspace.registry
     trained = holder(workspace.store, CHAMPION) is None
     if not trained and not workspace.forecasts().empty:
+        if workspace.origin == SAMPLE:
+            say(DEMONSTRATION)
         return _summary(workspace, trained)
     # Late: a workspace that is ready does not need TensorFlow.
     from forecaster.evaluation.backtest import backtest
@@ -98,16 +102,19 @@ def _bring_data(workspace: Workspace, choice: SourceName, progress: Progress, sa
             name, why = "yahoo", "Yahoo answered"
         else:
             seconds = workspace.settings.probe_seconds
-            reason = f"no answer within {seconds:g} s" if answer is None else answer.detail
-            name, why = "sample", f"Yahoo did not deliver: {reason}"
-    what = "the bundled sample, 2013 to 2023" if name == "sample" else f"live, from {name.title()}"
-    say(f"Prices: {what} ({why}).")
+            slow = f"Yahoo did not answer within {seconds:g} s"
+            name, why = SAMPLE, slow if answer is None else answer.detail
+    if name == SAMPLE:
+        say(f"Prices: the bundled sample, 2013 to 2023 ({why}). This workspace keeps to it from now on.")
+        say(f"For live prices, now or later: {LIVE}")
+    else:
+        say(f"Prices: live, from {name.title()} ({why}).")
     chosen = source(name, workspace.settings)
     symbols = chosen.symbols() or workspace.settings.watchlist
     events = workspace.event_sources(name)
     outcomes = workspace.update(symbols, chosen, progress, events=events)
-    for row in outcomes[outcomes["outcome"] != Outcome.OK].itertuples():
-        say(f"{row.symbol}: {row.outcome}, {row.detail}")
+    for (outcome, detail), rows in outcomes[outcomes["outcome"] != Outcome.OK].groupby(["outcome", "detail"]):
+        say(f"{', '.join(rows['symbol'])}: {outcome}, {detail}")
     if not (outcomes["outcome"] == Outcome.OK).any():
         raise DataError(
             "No symbol arrived; try again later, or: python -m forecaster quickstart --source sample"

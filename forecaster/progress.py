@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 
 Advance = Callable[[str], None]
 """Counts one step as done; takes a few words on its result."""
@@ -20,25 +21,47 @@ def silent(name: str, total: int) -> Iterator[Advance]:
     yield lambda note: None
 
 
-@contextmanager
-def _lines(name: str, total: int) -> Iterator[Advance]:
-    started = shown = time.monotonic()
-    done, last = 0, ""
-    print(f"{name} ...", file=sys.stderr, flush=True)
+def lines(say: Callable[[str], None]) -> Progress:
+    """Report in plain lines, one every few seconds."""
 
-    def advance(note: str) -> None:
-        nonlocal shown, done, last
-        done, last = done + 1, note
-        if time.monotonic() - shown >= SECONDS_BETWEEN_LINES and done < total:
-            shown = time.monotonic()
-            left = (shown - started) * (total - done) / done
-            print(f"{name}: {done}/{total}, {_span(left)} left, {note}", file=sys.stderr, flush=True)
+    @contextmanager
+    def opened(name: str, total: int) -> Iterator[Advance]:
+        started = shown = time.monotonic()
+        done, last = 0, ""
+        say(f"{name} ...")
 
-    yield advance
-    print(f"{name}: done in {time.monotonic() - started:.0f} s {last}".rstrip(), file=sys.stderr, flush=True)
+        def advance(note: str) -> None:
+            nonlocal shown, done, last
+            done, last = done + 1, note
+            if time.monotonic() - shown >= SECONDS_BETWEEN_LINES and done < total:
+                shown = time.monotonic()
+                left = (shown - started) * (total - done) / done
+                say(f"{name}: {done}/{total}, {span(left)} left, {note}")
+
+        yield advance
+        say(f"{name}: done in {time.monotonic() - started:.0f} s {last}".rstrip())
+
+    return opened
 
 
-def _span(seconds: float) -> str:
+def together(*ways: Progress) -> Progress:
+    """Report in several ways at once."""
+
+    @contextmanager
+    def opened(name: str, total: int) -> Iterator[Advance]:
+        with ExitStack() as stack:
+            steps = [stack.enter_context(way(name, total)) for way in ways]
+
+            def advance(note: str) -> None:
+                for step in steps:
+                    step(note)
+
+            yield advance
+
+    return opened
+
+
+def span(seconds: float) -> str:
     """Write a duration as roughly as it is known."""
     return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
@@ -69,4 +92,4 @@ def _bar(name: str, total: int) -> Iterator[Advance]:
 
 def for_terminal() -> Progress:
     """Choose bars where standard error is a terminal, plain lines elsewhere."""
-    return _bar if sys.stderr.isatty() else _lines
+    return _bar if sys.stderr.isatty() else lines(partial(print, file=sys.stderr, flush=True))

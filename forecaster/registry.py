@@ -3,24 +3,35 @@
 Only code that trains, promotes or loads a model opens MLflow; the dashboard reads the tables.
 """
 
+import hashlib
 import json
 import logging
+import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
+from forecaster import promotion
 from forecaster.config import Recipe
-from forecaster.decisions import CHALLENGER, CHAMPION, holder
+from forecaster.decisions import (
+    CHALLENGER,
+    CHAMPION,
+    REFUSED,
+    card_of,
+    decisions,
+    holder,
+    predecessor,
+)
 from forecaster.errors import ModelError, NotEarned, StoreError, UsageError
 from forecaster.evaluation.backtest import Backtest
-from forecaster.evaluation.significance import PairedTest, daily_losses, paired_test
 from forecaster.evaluation.verdict import verdict
-from forecaster.models import SERVED
-from forecaster.store import Store, now
+from forecaster.promotion import Ruling
+from forecaster.store import Clock, Store, now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +39,6 @@ if TYPE_CHECKING:
     from forecaster.models.trained import Model
 
 NAME = "forecaster"
-PROMOTION_LEVEL = 0.01
 
 
 class Registry:
@@ -40,37 +50,44 @@ class Registry:
         Holds ``mlflow.db`` and ``artifacts/``.
     store : Store
         Holds the tables backtests and decisions.
+    clock : callable
+        Tells the present moment, in UTC.
     """
 
-    def __init__(self, home: Path, store: Store) -> None:
+    def __init__(self, home: Path, store: Store, clock: Clock = now) -> None:
         self._home = home
         self._artifacts = home / "artifacts"
         self._store = store
+        self._clock = clock
 
-    @cached_property
-    def _client(self) -> "MlflowClient":
+    @contextmanager
+    def _open(self) -> "Iterator[MlflowClient]":
+        """Open MLflow; what it cannot do is a StoreError."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
-        # MLflow sets its loggers up when it is imported.
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         try:
-            self._home.mkdir(parents=True, exist_ok=True)
-            client = MlflowClient(f"sqlite:///{(self._home / 'mlflow.db').resolve()}")
-            if client.get_experiment_by_name(NAME) is None:
-                client.create_experiment(
-                    NAME, artifact_location=(self._home / "artifacts").resolve().as_uri()
-                )
-            if not client.search_registered_models(f"name = '{NAME}'"):
-                client.create_registered_model(NAME)
+            yield self._client
         except (OSError, MlflowException, SQLAlchemyError) as error:
             reason = str(error).splitlines()[0]
             raise StoreError(
-                f"The model registry {self._home / 'mlflow.db'} cannot be opened ({reason}); "
-                f"restore it from a backup, or choose another folder with --home"
+                f"The model registry {self._home / 'mlflow.db'} cannot be opened or written ({reason}); "
+                f"try again, restore it from a backup, or choose another folder with --home"
             ) from error
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        from mlflow import MlflowClient
+
+        # MLflow sets its loggers up when it is imported.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        self._home.mkdir(parents=True, exist_ok=True)
+        client = MlflowClient(f"sqlite:///{(self._home / 'mlflow.db').resolve()}")
+        if client.get_experiment_by_name(NAME) is None:
+            client.create_experiment(NAME, artifact_location=(self._home / "artifacts").resolve().as_uri())
+        if not client.search_registered_models(f"name = '{NAME}'"):
+            client.create_registered_model(NAME)
         return client
 
     def add(self, model: "Model", backtest: Backtest) -> str:
@@ -87,7 +104,19 @@ class Registry:
             If the backtest is of another recipe or of other data.
         """
         require_same(backtest, model.recipe, model.card["fingerprint"])
-        client = self._client
+        with self._open() as client:
+            run, version = self._register(client, model, backtest)
+        moment = self._clock()
+        self._store.append("backtests", backtest.forecasts.assign(version=version, recorded_at=moment))
+        self._store.append("scores", backtest.scores().assign(version=version, recorded_at=moment))
+        # The run names the folder: who loads a version need not open MLflow.
+        place: dict[str, Any] = {"run": run, "files": _digests(self._artifacts / run)}
+        place |= {"refits": [str(one) for one in backtest.refits], "plan": backtest.plan.as_json()}
+        self._decide(version, CHALLENGER, "registered with its backtest", {}, json.dumps(model.card | place))
+        return version
+
+    def _register(self, client: "MlflowClient", model: "Model", backtest: Backtest) -> tuple[str, str]:
+        """Save a model beside a new run of MLflow; returns the run and the version."""
         (experiment,) = client.search_experiments(filter_string=f"name = '{NAME}'")
         run = client.create_run(experiment.experiment_id, tags={"recipe": model.recipe.hash})
         # Beside the home's other files and not where MLflow would put them: a workspace may be moved.
@@ -97,26 +126,38 @@ class Registry:
             for metric in ("log_score", "crps", "coverage_90"):
                 client.log_metric(run.info.run_id, f"{row['model']}/{metric}", row[metric], step=row["step"])
         client.set_terminated(run.info.run_id)
-        entry = client.create_model_version(NAME, folder.resolve().as_uri(), run.info.run_id)
-        version = str(entry.version)
-        moment = now()
-        self._store.append("backtests", backtest.forecasts.assign(version=version, recorded_at=moment))
-        self._store.append("scores", backtest.scores().assign(version=version, recorded_at=moment))
-        card = json.dumps(model.card)
-        self._decide(version, CHALLENGER, "registered with its backtest", backtest.verdict(), card)
-        return version
+        known = set(decisions(self._store)["version"])
+        while True:
+            # A database that was restored from a backup counts from there: no number is given twice.
+            entry = client.create_model_version(NAME, folder.resolve().as_uri(), run.info.run_id)
+            if str(entry.version) not in known:
+                return run.info.run_id, str(entry.version)
 
-    def promote(self, version: str | None = None) -> str:
+    def promote(
+        self,
+        version: str | None = None,
+        rival: Backtest | None = None,
+        trial: pd.DataFrame | None = None,
+        unusable: str = "",
+    ) -> str:
         """Make a version the champion, whose forecasts are served.
 
-        The first champion takes the empty place, with its verdict shown whatever it says. After
-        that a version must have a lower mean log score than the champion at one session ahead, one-sided
-        Diebold-Mariano p < .01 on the dates that both were tested on.
+        The first champion takes the empty place, with its verdict shown whatever it says, and so does the
+        successor of one that cannot be used any more. After that the rules of `promotion` hold. What was
+        decided is written down with its evidence, a refusal likewise.
 
         Parameters
         ----------
         version : str, optional
             Default: the challenger.
+        rival : Backtest, optional
+            Of the champion's recipe over the folds of the version's own backtest. Default: the one that the
+            champion was registered with, if it is over these folds.
+        trial : DataFrame, optional
+            For newer weights of the champion's recipe: forecasts of both on sessions that neither has
+            seen; see `promotion.refit`. Without it they are judged like a changed recipe.
+        unusable : str
+            Why the present champion cannot forecast at all; empty if it can.
 
         Returns
         -------
@@ -131,68 +172,176 @@ class Registry:
         chosen = version or holder(self._store, CHALLENGER)
         if chosen is None:
             raise ModelError("No challenger to promote; train one: python -m forecaster train")
-        evidence = self._store.rows("backtests", where={"version": [chosen]})
+        evidence = self._backtest(chosen)
         if evidence.empty:
             raise NotEarned(f"Version {chosen} has no backtest; nothing speaks for it")
         champion = holder(self._store, CHAMPION)
         if champion == chosen:
             return f"version {chosen} is the champion already"
         if champion is None:
-            reason = "first champion: there was none"
+            ruling = Ruling(True, "first champion: there was none", {"rule": "first champion"})
+        elif unusable:
+            reason = f"champion {champion} cannot be used: {unusable}"
+            ruling = Ruling(True, reason, {"rule": "unusable champion"})
         else:
-            reason = _earned(
-                chosen, evidence, champion, self._store.rows("backtests", where={"version": [champion]})
-            )
-        self._decide(chosen, CHAMPION, reason, verdict(self.scores(chosen)), self.card(chosen))
-        return reason
+            ruling = self._ruling(chosen, evidence, champion, rival, trial)
+        alias = CHAMPION if ruling.promoted else REFUSED
+        told = ruling.evidence | {"champion": champion}
+        self._decide(chosen, alias, ruling.reason, told, self.card(chosen))
+        if not ruling.promoted:
+            raise NotEarned(f"Version {chosen} against champion {champion}: {ruling.reason}")
+        return ruling.reason
 
-    def card(self, version: str) -> str:
-        """Return a version's card as JSON text.
+    def rollback(self) -> tuple[str, str]:
+        """Make that version the champion again which was it before the present one.
+
+        Returns
+        -------
+        tuple of str
+            The version, and the reason as written into the decisions table.
 
         Raises
         ------
-        UsageError
-            For an unknown version; lists the known ones.
+        ModelError
+            If there was none, or its files are damaged.
         """
-        rows = self._store.rows("decisions")
-        mine = rows[rows["version"] == version]
-        if mine.empty:
-            known = ", ".join(sorted(rows["version"].unique(), key=int)) or "none"
-            raise UsageError(f"No model version {version!r}; choose one of: {known}")
-        return str(mine["card"].iloc[0])
+        present = holder(self._store, CHAMPION)
+        if present is None:
+            raise ModelError("No champion to roll back; make one: python -m forecaster quickstart, or train")
+        before = predecessor(decisions(self._store))
+        if before is None:
+            raise ModelError(f"Version {present} was the first champion; there is none to roll back to")
+        self.load(before)[1].require_inputs()
+        reason = f"rolled back from version {present}"
+        evidence = {"rule": promotion.ROLLBACK, "champion": present}
+        self._decide(before, CHAMPION, reason, evidence, self.card(before))
+        return before, reason
+
+    def _ruling(
+        self,
+        chosen: str,
+        evidence: pd.DataFrame,
+        champion: str,
+        rival: Backtest | None,
+        trial: pd.DataFrame | None,
+    ) -> Ruling:
+        mine, theirs = (json.loads(self.card(one)) for one in (chosen, champion))
+        if trial is not None:
+            recipes = [Recipe(**card["recipe"]) for card in (mine, theirs)]
+            if recipes[0] != recipes[1]:
+                raise ModelError(
+                    f"A trial judges newer weights of the champion's recipe {recipes[1].hash}; version "
+                    f"{chosen} is of recipe {recipes[0].hash}: give a backtest of the champion's recipe"
+                )
+            return promotion.refit(trial, promotion.given_away(decisions(self._store)))
+        if rival is not None:
+            require_same(rival, Recipe(**theirs["recipe"]), mine["fingerprint"])
+            rows, folds = rival.forecasts, [str(session) for session in rival.refits]
+        else:
+            rows, folds = self._backtest(champion), theirs.get("refits")
+        is_same_data = rival is not None or mine["fingerprint"] == theirs["fingerprint"]
+        # Versions of earlier programs do not tell their folds.
+        if "refits" not in mine or mine["refits"] != folds or not is_same_data:
+            raise NotEarned(
+                f"Version {chosen} was tested on other data or folds than champion {champion}; "
+                f"have both refitted on the same: python -m forecaster retrain --full"
+            )
+        return promotion.changed_recipe(evidence, rows)
+
+    def _backtest(self, version: str) -> pd.DataFrame:
+        return self._store.rows("backtests", where={"version": [version]})
+
+    def card(self, version: str) -> str:
+        """Return a version's card as JSON text; see `decisions.card_of`."""
+        return card_of(self._store, version)
 
     def scores(self, version: str) -> pd.DataFrame:
         """Return the score table of a version's backtest."""
         return self._store.current("scores", where={"version": [version]})
 
-    def load(self, version: str | None = None) -> tuple[str, "Model"]:
+    def load(self, version: str | None = None, keras: bool = False) -> tuple[str, "Model"]:
         """Load a version's model (default: the champion's) with its version.
+
+        Parameters
+        ----------
+        keras : bool
+            Whether to load the networks as Keras models; see `Model.load`.
 
         Raises
         ------
         ModelError
             If there is none, or its files are damaged.
         """
-        from mlflow.exceptions import MlflowException
-
         from forecaster.models.trained import Model
 
         chosen = version or holder(self._store, CHAMPION)
         if chosen is None:
             raise ModelError("No model yet; make one: python -m forecaster quickstart, or train")
-        try:
-            run = str(self._client.get_model_version(NAME, chosen).run_id)
-        except MlflowException as error:
-            raise ModelError(
-                f"The registry has no model version {chosen!r}; see: python -m forecaster models list"
-            ) from error
-        return chosen, Model.load(self._artifacts / run)
+        return chosen, Model.load(self._folder(chosen), keras)
 
-    def _decide(self, version: str, alias: str, reason: str, words: str, card: str) -> None:
-        row = {"version": version, "alias": alias, "reason": reason, "verdict": words, "card": card}
-        # The table decides; MLflow's alias follows it for those who look there.
-        self._store.append("decisions", pd.DataFrame([row | {"decided_at": now()}]))
-        self._client.set_registered_model_alias(NAME, alias, version)
+    def files(self, version: str) -> dict[str, bytes]:
+        """Read the files of a version's model, by name, as they were registered.
+
+        Raises
+        ------
+        ModelError
+            If there is no such version, or its files are damaged.
+        """
+        return {file.name: file.read_bytes() for file in sorted(self._folder(version).iterdir())}
+
+    def _folder(self, version: str) -> Path:
+        """Find the folder of a version's model, with the files that were written."""
+        try:
+            run = json.loads(self.card(version)).get("run")
+        except UsageError as error:
+            raise ModelError(
+                f"The registry has no model version {version!r}; see: python -m forecaster models list"
+            ) from error
+        if run is None:
+            raise ModelError(
+                f"Version {version} was registered before models had a serving form; train again: "
+                f"python -m forecaster train"
+            )
+        self._require_undamaged(version, self._artifacts / run)
+        return self._artifacts / run
+
+    def _require_undamaged(self, version: str, folder: Path) -> None:
+        """Check that a version's files are those that were written."""
+        if not self._artifacts.is_dir():
+            raise StoreError(
+                f"{self._artifacts}, the folder of the models, is gone; bring it back, or choose --home"
+            )
+        told = json.loads(self.card(version))["files"]
+        try:
+            found = _digests(folder)
+        except OSError as error:
+            raise StoreError(
+                f"The models in {self._artifacts} cannot be read ({error.strerror}); check its permissions"
+            ) from error
+        if other := sorted(name for name in told if found.get(name) != told[name]):
+            raise ModelError(
+                f"The files of model version {version} are damaged or missing: {', '.join(other)}; "
+                f"train again: python -m forecaster retrain"
+            )
+
+    def _decide(self, version: str, alias: str, reason: str, evidence: dict[str, Any], card: str) -> None:
+        # A clock that was set back must not make this decision older than the last one.
+        moment, last = self._clock(), self._store.latest("decisions")
+        row = {
+            "version": version,
+            "alias": alias,
+            "reason": reason,
+            "verdict": verdict(self.scores(version)),
+            "card": card,
+            "decided_at": moment if last is None else max(moment, last + pd.Timedelta(microseconds=1)),
+            "evidence": json.dumps({name: _finite(value) for name, value in evidence.items()}),
+        }
+        self._store.append("decisions", pd.DataFrame([row]))
+        # The table decides; MLflow's aliases follow it for those who look there, late ones as well.
+        with self._open() as client:
+            for name in (CHAMPION, CHALLENGER):
+                if one := holder(self._store, name):
+                    client.set_registered_model_alias(NAME, name, one)
 
 
 def require_same(backtest: Backtest, recipe: Recipe, fingerprint: str) -> None:
@@ -215,24 +364,12 @@ def require_same(backtest: Backtest, recipe: Recipe, fingerprint: str) -> None:
         )
 
 
-def _earned(chosen: str, evidence: pd.DataFrame, champion: str, rival: pd.DataFrame) -> str:
-    test = _compare(evidence, rival)
-    facts = f"{-test.difference:+.4f} nats on {test.dates} common dates"
-    if np.isnan(test.p_value):
-        raise NotEarned(f"Version {chosen} cannot be compared with champion {champion}: {facts} are too few")
-    one_sided = test.p_value / 2 if test.difference < 0 else 1 - test.p_value / 2
-    facts += f", one-sided p = {one_sided:.3f}"
-    if one_sided >= PROMOTION_LEVEL:
-        raise NotEarned(f"Version {chosen} does not beat champion {champion} ({facts}; p < .01 is asked for)")
-    return f"beats champion {champion}: {facts}"
+def _digests(folder: Path) -> dict[str, str]:
+    """Name the content of every file of a folder."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _compare(evidence: pd.DataFrame, rival: pd.DataFrame) -> PairedTest:
-    first = pd.concat(
-        [
-            rows[(rows["model"] == SERVED) & (rows["step"] == 1)].assign(model=name)
-            for name, rows in (("challenger", evidence), ("champion", rival))
-        ]
-    )
-    losses = daily_losses(first, "log_score")
-    return paired_test(losses["challenger"].to_numpy(), losses["champion"].to_numpy(), horizon=1)
+def _finite(value: Any) -> Any:
+    """Return a value as JSON can hold it: null for what could not be computed."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

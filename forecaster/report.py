@@ -1,23 +1,33 @@
 """What a person or a program reads of a forecast: prices, probabilities, caveats, scores."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from forecaster.evaluation.significance import LEVEL
 from forecaster.evaluation.verdict import probability, verdict
 from forecaster.history import History
-from forecaster.models import TITLES
+from forecaster.models import SERVED, TITLES
 from forecaster.models.tabulate import as_prices
+from forecaster.remedies import LIVE
 from forecaster.tables import QUANTILE_COLUMNS
+
+if TYPE_CHECKING:
+    from forecaster.health import Health
 
 LOSS = 0.05
 """Fraction of the last price; the report tells the probability of losing more."""
 
-DEMONSTRATION = "Demonstration on the bundled sample: it ends in the past, and so do its forecasts."
+DEMONSTRATION = (
+    "Demonstration on the bundled sample: it ends in the past, and so do its forecasts. This workspace keeps "
+    f"to it; for live prices begin another: `{LIVE}`, then `python -m forecaster dashboard --home mydata`."
+)
 
 
-def forecast_report(table: pd.DataFrame, history: History, scores: pd.DataFrame) -> dict[str, Any]:
+def forecast_report(
+    table: pd.DataFrame, history: History, scores: pd.DataFrame, state: "Health | None" = None
+) -> dict[str, Any]:
     """Express one symbol's forecast as JSON-ready values.
 
     Parameters
@@ -28,12 +38,17 @@ def forecast_report(table: pd.DataFrame, history: History, scores: pd.DataFrame)
         Where the symbol's currency stands.
     scores : DataFrame
         Score table of the model version.
+    state : Health, optional
+        How far the forecast can be relied on today, where it is today's.
 
     Returns
     -------
     dict
         symbol, currency, cutoff, base_price, version, verdict (in words, by sessions ahead),
-        demonstration, low_confidence (why, or empty), note, and ``rows``, one per session ahead: step,
+        beats_last_price (at one session ahead: true, false if it loses to it, null where the test cannot
+        tell), state ("good", "low confidence", "stale"; null for a session of the past) with its reasons,
+        data_age and model_age (sessions), demonstration, low_confidence (why the inputs are unlike the
+        training, or empty), note, and ``rows``, one per session ahead: step,
         session, price quantiles (q01 ... q99), prob_up and prob_loss (of losing more than 5 %).
     """
     prices = as_prices(table, LOSS)
@@ -53,11 +68,24 @@ def forecast_report(table: pd.DataFrame, history: History, scores: pd.DataFrame)
         "base_price": round(float(first["base_price"]), 4),
         "version": str(table["version"].iloc[0]),
         "verdict": words,
+        "beats_last_price": beats_last_price(scores),
+        "state": None if state is None else state.level,
+        "reasons": [] if state is None else list(state.reasons),
+        "data_age": None if state is None else state.data_age,
+        "model_age": None if state is None else state.model_age,
         "demonstration": history.is_demonstration,
         "low_confidence": doubt_of(table),
         "note": " ".join([*([DEMONSTRATION] if history.is_demonstration else []), *ends]),
         "rows": rows,
     }
+
+
+def beats_last_price(scores: pd.DataFrame, step: int = 1) -> bool | None:
+    """Whether the served forecast beats the last price in log score; None where the test cannot tell."""
+    mine = scores[(scores["step"] == step) & (scores["model"] == SERVED)]
+    if mine.empty or not mine["log_score_p"].iloc[0] < LEVEL:
+        return None
+    return bool(mine["log_score_gain"].iloc[0] > 0)
 
 
 def doubt_of(table: pd.DataFrame) -> str:

@@ -10,20 +10,24 @@ import pandas as pd
 from forecaster import ingest, ledger
 from forecaster.config import Settings
 from forecaster.decisions import CHAMPION, holder
-from forecaster.errors import DataError, UsageError
+from forecaster.errors import DataError, ModelError, UsageError
+from forecaster.health import Health, health, require_fresh
 from forecaster.history import History, parse_session, read_history
 from forecaster.ingest import company_events, quarantine
 from forecaster.ingest.pace import Pace
 from forecaster.instruments import described, normalise
+from forecaster.live import Live, live
 from forecaster.locks import exclusive
 from forecaster.progress import Progress, silent
 from forecaster.registry import Registry
-from forecaster.sources import SOURCES, EventSource, Outcome, Source, event_source, source
+from forecaster.remedies import FILES, origin, to_bring
+from forecaster.sources import EventSource, Outcome, Source, event_source, source
 from forecaster.sources.event_files import is_events, read_events
 from forecaster.sources.files import FilesSource
-from forecaster.store import Store, now
+from forecaster.store import Clock, Store, now
 
 if TYPE_CHECKING:
+    from forecaster.explain.inside import Inside
     from forecaster.explain.scenario import Scenario, WhatIf
 
 
@@ -36,17 +40,22 @@ class Workspace:
         The folder; made when first written to. Default: the setting ``home``.
     settings : Settings, optional
         Default: read from ``forecaster.toml`` and ``FORECASTER_*`` variables.
+    clock : callable
+        Tells the present moment, in UTC.
     """
 
-    def __init__(self, home: str | Path | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self, home: str | Path | None = None, settings: Settings | None = None, clock: Clock = now
+    ) -> None:
         self.settings = settings or Settings.load(home=home)
+        self.clock = clock
         self.home = Path(home) if home is not None else self.settings.home
         self.store = Store(self.home / "store")
 
     @cached_property
     def registry(self) -> Registry:
         """Model versions, aliases and decisions."""
-        return Registry(self.home, self.store)
+        return Registry(self.home, self.store, self.clock)
 
     @property
     def watchlist(self) -> tuple[str, ...]:
@@ -54,12 +63,17 @@ class Workspace:
         rows = self.store.current("watchlist")
         return tuple(rows.loc[rows["watched"], "symbol"])
 
+    @property
+    def origin(self) -> str:
+        """Where the prices come from: the name of a source, or "files"; "yahoo" while there are none."""
+        return origin(self.store.rows("updates")["source"])
+
     def watch(self, symbols: Sequence[str], watched: bool = True) -> None:
         """Put symbols on the watchlist, or take them off it; prices stay."""
         wanted = list(dict.fromkeys(normalise(symbol) for symbol in symbols))
         changed = [symbol for symbol in wanted if (symbol in self.watchlist) != watched]
         self.store.append(
-            "watchlist", pd.DataFrame({"symbol": changed, "watched": watched, "recorded_at": now()})
+            "watchlist", pd.DataFrame({"symbol": changed, "watched": watched, "recorded_at": self.clock()})
         )
 
     def update(
@@ -69,6 +83,7 @@ class Workspace:
         progress: Progress = silent,
         replace: bool = False,
         events: Sequence[str | EventSource] | None = None,
+        patience: float = 0.0,
     ) -> pd.DataFrame:
         """Fetch prices, factors and company events and append what is new.
 
@@ -87,6 +102,8 @@ class Workspace:
         events : sequence of str or EventSource, optional
             "yahoo", "news", "filings", "sample" or sources of your own; empty for none. Default: those
             that go with the prices, see `event_sources`; none with a price source of your own.
+        patience : float
+            Seconds to wait for another update of this workspace.
 
         Returns
         -------
@@ -97,12 +114,12 @@ class Workspace:
         Raises
         ------
         Locked
-            If another update of this workspace is running.
+            If another update of this workspace is running, and goes on for longer.
         """
         wanted = [normalise(symbol) for symbol in symbols] if symbols is not None else list(self.watchlist)
         if not wanted:
             raise DataError("No symbol to update; name some, or: python -m forecaster watchlist add AAPL")
-        chosen = self._source(source)
+        chosen = self.price_source(source)
         if events is None:
             events = self.event_sources(chosen.name) if source is None or isinstance(source, str) else ()
         tellers = [event_source(one, self.settings) if isinstance(one, str) else one for one in events]
@@ -110,14 +127,15 @@ class Workspace:
         batch = len(wanted) if isinstance(chosen, FilesSource) else ingest.BATCH
         pace = Pace(self.settings.requests_per_second if chosen.remote else None)
         delay = self.settings.bar_delay_minutes
-        with exclusive(self.home, "update"):
+        with exclusive(self.home, "update", patience):
             outcomes = ingest.update(
-                self.store, chosen, wanted, now, delay, pace, progress, batch, replace, symbols is not None
-            )
+                self.store, chosen, wanted, self.clock, delay, pace, progress, batch, replace,
+                symbols is not None,
+            )  # fmt: skip
             arrived = outcomes["outcome"] == Outcome.OK
             watched = list(outcomes.loc[arrived, "symbol"])
             if chosen.name == "yahoo" and arrived.any() and pace.stopped is None:
-                factors = ingest.update_factors(self.store, chosen, now, delay, pace, progress)
+                factors = ingest.update_factors(self.store, chosen, self.clock, delay, pace, progress)
                 outcomes = pd.concat([outcomes, factors], ignore_index=True)
             if pace.stopped is None:
                 self._update_events(tellers, watched, progress)
@@ -156,7 +174,7 @@ class Workspace:
                 raise UsageError(f"{path} holds events; of the options only the exchange applies to it")
             rows = read_events(Path(path), exchange)
             with exclusive(self.home, "update"):
-                return company_events.import_events(self.store, rows, now)
+                return company_events.import_events(self.store, rows, self.clock)
         files = FilesSource(Path(path), columns, exchange, currency)
         return self.update(files.symbols(), files, replace=replace)
 
@@ -207,7 +225,7 @@ class Workspace:
         """
         days = None if sessions is None else [parse_session(day) for day in sessions]
         with exclusive(self.home, "update"):
-            return quarantine.release(self.store, normalise(symbol), days, now())
+            return quarantine.release(self.store, normalise(symbol), days, self.clock())
 
     def history(
         self,
@@ -251,22 +269,45 @@ class Workspace:
             If the symbol cannot be forecast.
         ModelError
             If there is no model yet.
+        Expired
+            If data or model are past the hard limits of the settings, and `as_of` is not given.
         """
         ticker = normalise(symbol)
         day = None if as_of is None else parse_session(as_of)
         last = self.history(symbols=[ticker]).as_of
+        if day is None:
+            require_fresh(self.store, self.settings, ticker, self.clock(), version)
         if day is None and version is None:
             held = self.forecasts(ticker)
             champion = holder(self.store, CHAMPION)
             if not held.empty and (held["cutoff"].iloc[0], held["version"].iloc[0]) == (last, champion):
                 return held
-        # Late: it brings TensorFlow, which a forecast already issued does not need.
+        # Late: it brings ONNX Runtime, which a forecast already issued does not need.
         from forecaster import workflow
 
         if day is not None or version is not None:
             return workflow.forecast(self.store, self.registry, [ticker], day, version)
-        workflow.issue(self.store, self.registry, [ticker])
+        workflow.issue(self.store, self.registry, [ticker], self.clock)
         return self.forecasts(ticker)
+
+    def health(self, symbol: str, version: str | None = None) -> Health:
+        """Tell how far a symbol's forecasts can be relied on today; see `health.health`."""
+        ticker = normalise(symbol)
+        self.history(symbols=[ticker])
+        return health(self.store, self.settings, [ticker], self.clock(), version)[ticker]
+
+    def live(self, version: str | None = None) -> Live:
+        """Settle what a version (default: the champion) has issued; see `live.live`.
+
+        Raises
+        ------
+        ModelError
+            If there is no champion.
+        """
+        chosen = version or holder(self.store, CHAMPION)
+        if chosen is None:
+            raise ModelError("No model yet; make one: python -m forecaster quickstart, or train")
+        return live(self.store, chosen)
 
     def paths(
         self,
@@ -282,10 +323,11 @@ class Workspace:
         DataFrame
             See `models.trained.Model.paths`.
         """
-        # Late: it brings TensorFlow.
+        # Late: it brings ONNX Runtime.
         from forecaster import workflow
 
-        return workflow.paths(self.store, self.registry, normalise(symbol), count, as_of, version)
+        ticker = self._fresh(symbol, as_of, version)
+        return workflow.paths(self.store, self.registry, ticker, count, as_of, version)
 
     def what_if(
         self,
@@ -306,12 +348,35 @@ class Workspace:
         WhatIf
             See `workflow.what_if`.
         """
-        # Late: it brings TensorFlow.
+        # Late: it brings ONNX Runtime.
         from forecaster import workflow
         from forecaster.explain.scenario import Scenario
 
         supposed = scenario if isinstance(scenario, Scenario) else Scenario.parse(scenario)
-        return workflow.what_if(self.store, self.registry, normalise(symbol), supposed, as_of, version)
+        ticker = self._fresh(symbol, as_of, version)
+        return workflow.what_if(self.store, self.registry, ticker, supposed, as_of, version)
+
+    def explain(
+        self,
+        symbol: str,
+        cell: str | None = None,
+        as_of: str | pd.Timestamp | None = None,
+        version: str | None = None,
+    ) -> "Inside":
+        """Look inside a network over a window of a symbol; see `explain.inside.inside`."""
+        # Late: it brings ONNX Runtime.
+        from forecaster import workflow
+
+        ticker = self._fresh(symbol, as_of, version)
+        return workflow.explain(self.store, self.registry, ticker, cell, as_of, version)
+
+    def _fresh(self, symbol: str, as_of: str | pd.Timestamp | None, version: str | None) -> str:
+        """Return a symbol as it is written, unless what is known of it is too old to forecast from today."""
+        ticker = normalise(symbol)
+        if as_of is None:
+            self.history(symbols=[ticker])
+            require_fresh(self.store, self.settings, ticker, self.clock(), version)
+        return ticker
 
     def _update_events(self, sources: Sequence[EventSource], symbols: list[str], progress: Progress) -> None:
         """Ask for the events of companies; funds and indices have none."""
@@ -320,21 +385,15 @@ class Workspace:
             self.store,
             sources,
             [one for one in known.values() if one.type == "EQUITY"],
-            now,
+            self.clock,
             lambda: Pace(self.settings.requests_per_second),
             progress,
         )
 
-    def _source(self, choice: str | Source | None) -> Source:
+    def price_source(self, choice: str | Source | None = None) -> Source:
+        """Return a source of prices; default: the one where the stored prices come from."""
         if choice is not None and not isinstance(choice, str):
             return choice
-        return source(choice or self._stored_source(), self.settings)
-
-    def _stored_source(self) -> str:
-        sources = set(self.store.rows("updates")["source"])
-        if sources == {FilesSource.name}:
-            raise UsageError(
-                "The stored prices come from files: import newer ones, or name a source with --source"
-            )
-        remembered = [name for name in SOURCES if name in sources]
-        return remembered[0] if remembered else "yahoo"
+        if choice is None and self.origin == FILES:
+            raise UsageError(f"The prices come from files; {to_bring([], FILES)}, or name one with --source")
+        return source(choice or self.origin, self.settings)

@@ -4,13 +4,16 @@ Nothing heavy is imported by any of them, so that ``--help`` answers at once; ea
 what it needs. Errors end as one line on standard error with the exit code of their type.
 """
 
+import argparse
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from forecaster.cli import data, evaluation, leaks, models  # noqa: F401  commands register themselves
-from forecaster.cli.common import DONE, INTERRUPTED, app
+# Commands register themselves.
+from forecaster.cli import data, evaluation, explain, leaks, models, retraining, service  # noqa: F401
+from forecaster.cli.common import DONE, INTERRUPTED, app, located
 from forecaster.errors import ForecasterError
 
 app.add_typer(data.watchlist, name="watchlist")
@@ -23,7 +26,7 @@ def main() -> NoReturn:
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or DONE
     except ForecasterError as error:
-        code = _tell(str(error), error.exit_code)
+        code = _tell(located(str(error), _home()), error.exit_code)
     except typer.TyperException as error:
         code = _tell(
             f"{error.format_message().rstrip('.')}; see python -m forecaster --help", error.exit_code
@@ -31,6 +34,12 @@ def main() -> NoReturn:
     if code == INTERRUPTED:
         typer.echo("interrupted", err=True)
     sys.exit(code)
+
+
+def _home() -> Path | None:
+    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    words.add_argument("--home", type=Path)
+    return words.parse_known_args(sys.argv[1:])[0].home
 
 
 def _tell(message: str, code: int) -> int:

@@ -54,6 +54,13 @@ def open_workspace(home: Path | None) -> "Workspace":
     return Workspace(settings=Settings.load(home=home))
 
 
+def located(text: str, home: Path | None) -> str:
+    """Let the commands that a text names act on the workspace that the option names."""
+    from forecaster.remedies import located
+
+    return text if home is None else located(text, home)
+
+
 def listed(text: str) -> tuple[str, ...]:
     """Split at commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,12 +1,14 @@
 """Commands about data: what is followed, fetched, imported, refused; and the state of the workspace."""
 
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forecaster.cli.common import (
+    DONE,
     FAILED,
     PARTLY,
     AsJson,
@@ -15,20 +17,31 @@ from forecaster.cli.common import (
     Symbols,
     app,
     listed,
+    located,
     mapping,
     open_workspace,
     print_frame,
     print_json,
     records,
 )
-from forecaster.errors import RateLimited, SourceError, UsageError
+from forecaster.errors import DataError, RateLimited, SourceError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from forecaster.workspace import Workspace
+
 LONG = 40
 """Symbols up to which a table shows them all."""
 
+FromSource = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        help="yahoo, tiingo or sample (default: where the stored prices come from).",
+        show_default=False,
+    ),
+]
 Replace = Annotated[
     bool, typer.Option("--replace", help="Bring all anew; where it differs, take it for what is stored.")
 ]
@@ -43,12 +56,7 @@ app.add_typer(events, name="events")
 def update(
     symbols: Symbols = None,
     home: Home = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="yahoo, tiingo or sample (default: where the stored prices come from).", show_default=False
-        ),
-    ] = None,
+    source: FromSource = None,
     replace: Replace = False,
     event_sources: Annotated[
         str | None,
@@ -109,16 +117,99 @@ def watchlist_list(home: Home = None, as_json: AsJson = False) -> None:
         typer.echo("\n".join(symbols) if symbols else "The watchlist is empty.")
 
 
+@watchlist.command("find")
+def watchlist_find(
+    words: Annotated[list[str], typer.Argument(help="A ticker, or words of a name.")],
+    home: Home = None,
+    source: FromSource = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find symbols by ticker or name, among those stored and those that the source knows."""
+    import pandas as pd
+
+    from forecaster.follow import find
+    from forecaster.remedies import beyond
+
+    workspace = open_workspace(home)
+    found = find(workspace, " ".join(words), source)
+    matches = [asdict(one) for one in found.matches]
+    if as_json:
+        print_json(matches)
+    elif matches:
+        print_frame(pd.DataFrame(matches), "Found")
+    elif found.outcome == "ok":
+        why = beyond(workspace.origin) if source is None else ""
+        typer.echo(f"Nothing fits {' '.join(words)!r}. {located(why, home)}".rstrip())
+    if found.outcome != "ok":
+        raise (RateLimited if found.outcome == "rate_limited" else SourceError)(
+            f"The search went wrong: {found.outcome}, {found.detail}; try again later"
+        )
+
+
 @watchlist.command("add")
-def watchlist_add(symbols: list[str], home: Home = None) -> None:
-    """Add symbols; their prices come with the next update."""
-    open_workspace(home).watch(symbols)
+def watchlist_add(
+    symbols: list[str],
+    home: Home = None,
+    at_once: Annotated[
+        bool, typer.Option("--now", help="Bring their prices and forecast them now, as a job.")
+    ] = False,
+    source: FromSource = None,
+) -> None:
+    """Add symbols; their prices come with the next update, or now."""
+    workspace = open_workspace(home)
+    if not at_once:
+        if source is not None:
+            raise UsageError("--source goes with --now: without it nothing is asked for")
+        _add(workspace, symbols, home)
+        return
+    from forecaster.follow import follow
+    from forecaster.jobs import recorded
+    from forecaster.progress import for_terminal
+
+    with recorded(workspace.home, sys.argv[1:], for_terminal()) as job:
+        done = follow(workspace, symbols, source, job.progress)
+        job.message = done.words
+        job.exit_code = PARTLY if done.without or done.missing else DONE
+    typer.echo(f"{done.words}.")
+    raise typer.Exit(job.exit_code)
 
 
 @watchlist.command("remove")
 def watchlist_remove(symbols: list[str], home: Home = None) -> None:
     """Remove symbols; their prices stay stored."""
-    open_workspace(home).watch(symbols, watched=False)
+    workspace = open_workspace(home)
+    gone, unknown = _parted(symbols, workspace.watchlist)
+    if gone:
+        workspace.watch(gone, watched=False)
+        typer.echo(f"Off the watchlist: {', '.join(gone)}. What is stored stays.")
+    if unknown:
+        typer.echo(f"Not on the watchlist: {', '.join(unknown)}.")
+
+
+def _add(workspace: "Workspace", symbols: list[str], home: Path | None) -> None:
+    """Put symbols on the watchlist, and say where their prices come from."""
+    from forecaster.remedies import beyond, can_bring, to_bring
+
+    spans, source = workspace.store.spans(), workspace.origin
+    known, new = _parted(symbols, workspace.watchlist)
+    lacking = [symbol for symbol in new if symbol not in spans]
+    if strange := [symbol for symbol in lacking if not can_bring([symbol], source)]:
+        raise DataError(f"Nothing added: no prices of {', '.join(strange)} can come. {beyond(source)}")
+    workspace.watch(new)
+    if new:
+        typer.echo(f"On the watchlist: {', '.join(new)}.")
+    if known:
+        typer.echo(f"On it before: {', '.join(known)}.")
+    if lacking:
+        typer.echo(f"No prices yet of {', '.join(lacking)}; {located(to_bring(lacking, source), home)}")
+
+
+def _parted(symbols: list[str], watched: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Part symbols, as they are written, into those that are watched and those that are not."""
+    from forecaster.instruments import normalise
+
+    wanted = dict.fromkeys(normalise(symbol) for symbol in symbols)
+    return [one for one in wanted if one in watched], [one for one in wanted if one not in watched]
 
 
 @quarantine.command("list")
@@ -189,7 +280,8 @@ def doctor(home: Home = None, as_json: AsJson = False) -> None:
 
     from forecaster.doctor import CHECKS, examine
 
-    findings = examine(open_workspace(home))
+    found = examine(open_workspace(home))
+    findings = [replace(finding, remedy=located(finding.remedy, home)) for finding in found]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     elif findings:
@@ -219,12 +311,14 @@ def _report_outcomes(
     arrived = outcomes["outcome"] == "ok"
     # A symbol that is known to be gone is not asked for: it is told, and is no failure of this run.
     failed = ~arrived & ~((outcomes["outcome"] == "gone") & (outcomes["change"] == "not asked"))
+    # Then one line of the error tells it all.
+    alike = len(outcomes) > 1 and failed.all() and outcomes["detail"].nunique() == 1
+    telling = outcomes[failed | (outcomes["detail"] != "")]
     if as_json:
         print_json(records(outcomes))
-    elif len(outcomes) <= LONG:
+    elif len(outcomes) <= LONG and not alike:
         print_frame(outcomes, "Outcomes")
-    else:
-        telling = outcomes[failed | (outcomes["detail"] != "")]
+    elif not alike:
         print_frame(telling, f"Outcomes: {arrived.sum()} of {len(outcomes)} symbols ok; those with a remark")
     if of_events is not None and len(of_events) and not as_json:
         _print_events(of_events)
@@ -239,6 +333,11 @@ def _report_outcomes(
     if arrived.any():
         raise typer.Exit(PARTLY)
     first = outcomes[failed].iloc[0]
+    if alike:
+        raise SourceError(
+            f"None of {len(outcomes)} symbols arrived; {first['outcome']}: {first['detail']}; "
+            f"give the same command again once that is mended"
+        )
     raise SourceError(
         f"No symbol arrived; {first['symbol']}: {first['outcome']}, {first['detail']}; "
         f"check the symbols, the connection and --source"

@@ -21,6 +21,7 @@ from forecaster.cli.common import (
 from forecaster.errors import UsageError
 
 if TYPE_CHECKING:
+    from forecaster.benchmark import Benchmark
     from forecaster.benchmark.inputs import Inputs
     from forecaster.evaluation.folds import Plan
 
@@ -118,12 +119,14 @@ def backtest(
 ) -> None:
     """Evaluate models walk-forward on the stored prices of the watchlist."""
     from forecaster.benchmark.inputs import Inputs
+    from forecaster.findings import keep_ablation
 
     workspace = open_workspace(home)
     inputs = Inputs(workspace.history(as_of), ["Prices and factors of the workspace's store."])
     plan = _plan(test_start, test_end, refit, rolling)
     folder = out or workspace.home / "backtest"
-    _evaluate(inputs, plan, models, seeds, folder, ablation, all_steps, quick, jobs, as_json)
+    result = _evaluate(inputs, plan, models, seeds, folder, ablation, all_steps, quick, jobs, as_json)
+    keep_ablation(workspace.store, result, workspace.clock())
 
 
 def _plan(test_start: str | None, test_end: str | None, refit: str, rolling: int | None) -> "Plan":
@@ -145,7 +148,7 @@ def _evaluate(
     quick: bool,
     jobs: int | None,
     as_json: bool,
-) -> None:
+) -> "Benchmark":
     from joblib import cpu_count
 
     from forecaster.benchmark import benchmark as run
@@ -165,7 +168,8 @@ def _evaluate(
     )  # fmt: skip
     if as_json:
         typer.echo((out / "scores.json").read_text(encoding="utf-8"))
-        return
+        return result
     print_scores(result.scores.overall)
     typer.echo(f"\nAt one session ahead. {result.verdict()}")
     typer.echo(f"Written: {out / 'scores.json'}, {out / 'forecasts'}, {out / 'report.html'}")
+    return result

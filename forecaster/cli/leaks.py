@@ -1,11 +1,15 @@
 """The command that looks for leaks."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forecaster.cli.common import (
+    DONE,
+    FAILED,
     AsJson,
     Columns,
     Home,
@@ -20,9 +24,11 @@ from forecaster.cli.common import (
 from forecaster.errors import LeakFound, UsageError
 
 if TYPE_CHECKING:
+    from forecaster.config import Recipe
     from forecaster.evaluation.leakage import LeakReport
     from forecaster.evaluation.subjects import FeatureFunction
     from forecaster.history import History
+    from forecaster.workspace import Workspace
 
 
 @app.command()
@@ -73,14 +79,21 @@ def leakcheck(
 
     subject = Recipe(cells=listed(cells), groups=listed(groups)) if function is None else _function(function)
     names = None if models is None else listed(models)
-    if prices is None:
-        history, origin = _workspace_or_sample(home)
-    else:
+    workspace = open_workspace(home)
+    is_own = prices is None and workspace.store.version("prices") >= 0
+    if prices is not None:
         from forecaster.benchmark.inputs import read_inputs
 
         history = read_inputs(prices, market, macro, events or (), exchange, mapping(columns)).history
         origin = str(prices)
-    report = check(history, subject, names, cutoffs, progress=for_terminal())
+    elif is_own:
+        history, origin = workspace.history(), f"the workspace {workspace.home}"
+    else:
+        history, origin = _sample(), "the bundled sample"
+    if is_own and isinstance(subject, Recipe):
+        report = _recorded(workspace, history, subject, names, cutoffs)
+    else:
+        report = check(history, subject, names, cutoffs, progress=for_terminal())
     if as_json:
         print_json(_content(report, history, origin))
     else:
@@ -95,10 +108,24 @@ def leakcheck(
         typer.echo(f"No leak found: none of {cells_compared:,} values moved with what became known later.")
 
 
-def _workspace_or_sample(home: Path | None) -> tuple["History", str]:
-    workspace = open_workspace(home)
-    if workspace.store.version("prices") >= 0:
-        return workspace.history(), f"the workspace {workspace.home}"
+def _recorded(
+    workspace: "Workspace", history: "History", recipe: "Recipe", models: Sequence[str] | None, cutoffs: int
+) -> "LeakReport":
+    """Check a recipe as a job of the workspace, and write down in its store what was found."""
+    from forecaster.evaluation.leakage import leakcheck as check
+    from forecaster.findings import keep_leakcheck
+    from forecaster.jobs import recorded
+    from forecaster.progress import for_terminal
+
+    with recorded(workspace.home, sys.argv[1:], for_terminal()) as job:
+        report = check(history, recipe, models, cutoffs, progress=job.progress)
+        keep_leakcheck(workspace.store, report, recipe, history, workspace.clock())
+        job.exit_code = DONE if report.clean else FAILED
+        job.message = "No leak found" if report.clean else report.leaks[0].message
+    return report
+
+
+def _sample() -> "History":
     import pandas as pd
 
     from forecaster.history import history_of
@@ -108,7 +135,7 @@ def _workspace_or_sample(home: Path | None) -> tuple["History", str]:
     fetched = [source.fetch(symbol) for symbol in source.symbols()]
     bars = pd.concat([one.bars.assign(symbol=one.symbol) for one in fetched], ignore_index=True)
     instruments = {one.symbol: one.instrument for one in fetched if one.instrument is not None}
-    return history_of(bars, instruments), "the bundled sample"
+    return history_of(bars, instruments)
 
 
 def _function(place: str) -> "FeatureFunction":

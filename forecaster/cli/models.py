@@ -1,10 +1,16 @@
 """Commands about models, forecasts and the dashboard."""
 
+import errno
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -17,15 +23,20 @@ from forecaster.cli.common import (
     app,
     console,
     listed,
+    located,
     open_workspace,
     print_frame,
     print_json,
     print_scores,
     records,
 )
-from forecaster.errors import ForecasterError
+from forecaster.errors import ForecasterError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forecaster.config import Settings
+    from forecaster.registry import Registry
     from forecaster.workspace import Workspace
 
 SHOWN = (1, 5, 10, 20)
@@ -81,6 +92,7 @@ def train(
     from forecaster.config import Recipe
     from forecaster.errors import NotEarned
     from forecaster.evaluation.backtest import backtest
+    from forecaster.locks import exclusive
     from forecaster.progress import for_terminal
     from forecaster.workflow import issue
     from forecaster.workflow import train as fit
@@ -88,13 +100,14 @@ def train(
     workspace, progress = open_workspace(home), for_terminal()
     recipe = Recipe(cells=listed(cells), seeds=seeds)
     history = workspace.history(as_of)
-    evidence = backtest(history, recipe, folds, test_sessions, progress=progress)
-    version = workspace.registry.add(fit(history, recipe, progress, evidence), evidence)
-    try:
-        decision = f"promoted: {workspace.registry.promote(version)}"
-        issue(workspace.store, workspace.registry, workspace.watchlist)
-    except NotEarned as refusal:
-        decision = f"not promoted: {refusal}"
+    with exclusive(workspace.home, "retrain"):
+        evidence = backtest(history, recipe, folds, test_sessions, progress=progress)
+        version = workspace.registry.add(fit(history, recipe, progress, evidence), evidence)
+        try:
+            decision = f"promoted: {workspace.registry.promote(version)}"
+            issue(workspace.store, workspace.registry, workspace.watchlist)
+        except NotEarned as refusal:
+            decision = f"not promoted: {refusal}"
     if as_json:
         print_json(
             {
@@ -135,7 +148,8 @@ def forecast(
         return
     forecasts = workspace.forecast(symbol, as_of, version)
     scores = workspace.store.current("scores", where={"version": [forecasts["version"].iloc[0]]})
-    report = forecast_report(forecasts, workspace.history(symbols=[symbol]), scores)
+    state = workspace.health(symbol, version) if as_of is None else None
+    report = forecast_report(forecasts, workspace.history(symbols=[symbol]), scores, state)
     if as_json:
         print_json(report)
         return
@@ -154,6 +168,8 @@ def forecast(
     console().print(table)
     if report["low_confidence"]:
         typer.echo(f"Low confidence. {report['low_confidence']}")
+    for reason in report["reasons"]:
+        typer.echo(located(f"{report['state'].capitalize()}. {reason}.", home))
 
 
 def _what_if(
@@ -174,8 +190,10 @@ def _what_if(
     answer = workspace.what_if(symbol, scenario, as_of, version)
     scores = workspace.store.current("scores", where={"version": [answer.forecasts["version"].iloc[0]]})
     history = workspace.history(symbols=[symbol])
+    state = workspace.health(symbol, version) if as_of is None else None
     standing, supposed = (
-        forecast_report(rows, history, scores) for _, rows in answer.forecasts.groupby("scenario", sort=False)
+        forecast_report(rows, history, scores, state)
+        for _, rows in answer.forecasts.groupby("scenario", sort=False)
     )
     if as_json:
         said = {"notes": answer.notes, "warnings": answer.warnings, "rows": supposed["rows"]}
@@ -205,7 +223,8 @@ def models_list(home: Home = None, as_json: AsJson = False) -> None:
 
     rows = decisions(open_workspace(home).store).drop(columns="card")
     if as_json:
-        print_json(records(rows))
+        told = [json.loads(one) if isinstance(one, str) else {} for one in rows["evidence"]]
+        print_json([row | {"evidence": one} for row, one in zip(records(rows), told, strict=True)])
     else:
         print_frame(rows[["decided_at", "version", "alias", "reason", "verdict"]], "Decisions")
 
@@ -220,48 +239,122 @@ def models_show(version: str, home: Home = None) -> None:
 @models.command("promote")
 def models_promote(version: str, home: Home = None) -> None:
     """Make a version the champion, if its backtest earns it, and issue its forecasts."""
-    from forecaster.workflow import issue
+    _served(home, lambda registry: f"Version {version}: {registry.promote(version)}")
+
+
+@models.command("repeat")
+def models_repeat(version: str, home: Home = None) -> None:
+    """Train a version again from its card and tell whether it forecasts the same; nothing is registered."""
+    from joblib import cpu_count
+
+    from forecaster.challenge import repeat
+    from forecaster.progress import for_terminal
 
     workspace = open_workspace(home)
-    typer.echo(f"Version {version}: {workspace.registry.promote(version)}.")
-    issue(workspace.store, workspace.registry, workspace.watchlist)
+    apart = repeat(workspace.store, workspace.registry, version, for_terminal(), cpu_count())
+    if apart:
+        raise ForecasterError(
+            f"Version {version}, trained again from its card, forecasts otherwise, by up to {apart:.2g} "
+            f"standard deviations; compare the packages that the card names with those installed"
+        )
+    typer.echo(f"Version {version}, trained again from its card, gives the same forecasts to the last bit.")
+
+
+@models.command("rollback")
+def models_rollback(home: Home = None) -> None:
+    """Make the champion before the present one champion again, and issue its forecasts."""
+    _served(home, lambda registry: "Version {} is the champion again: {}".format(*registry.rollback()))
+
+
+def _served(home: Path | None, decide: "Callable[[Registry], str]") -> None:
+    """Decide which version is served, as a job, and issue its forecasts."""
+    from forecaster.jobs import recorded
+    from forecaster.locks import exclusive
+    from forecaster.progress import for_terminal
+    from forecaster.retrain import issue_each
+    from forecaster.timetable import stored
+
+    workspace = open_workspace(home)
+    with (
+        recorded(workspace.home, sys.argv[1:], for_terminal(), typer.echo) as job,
+        exclusive(workspace.home, "retrain"),
+    ):
+        job.message = decide(workspace.registry)
+        job.say(f"{job.message}.")
+        for symbol, why in issue_each(workspace, list(stored(workspace)), job.progress, False).items():
+            job.say(f"{symbol}: no forecast, {why}.")
 
 
 @app.command()
 def dashboard(
     home: Home = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port on 127.0.0.1 (default: 8501).", show_default=False)
+    address: Annotated[
+        str | None,
+        typer.Option(help="Where to listen (default: 127.0.0.1); another needs a login.", show_default=False),
     ] = None,
+    port: Annotated[int | None, typer.Option(help="Port (default: 8501).", show_default=False)] = None,
 ) -> None:
-    """Serve the dashboard on this machine until interrupted."""
-    import socket
-
+    """Serve the dashboard until interrupted, on this machine alone unless a login is set up."""
+    from forecaster import login
     from forecaster.config import Settings
     from forecaster.store import Store
 
-    settings = Settings.load(home=home, port=port)
+    settings = Settings.load(home=home, address=address, port=port)
+    auth = login.credentials(settings)
+    if auth is None and not login.is_local(settings.address):
+        raise UsageError(
+            f"--address {settings.address}: other machines reach it, and no login is set up; "
+            f"leave it out to serve 127.0.0.1 alone, or set a login up: {login.HELP}"
+        )
     Store(settings.home / "store").version("forecasts")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", settings.port))
-        except OSError as error:
-            raise ForecasterError(
-                f"Port {settings.port} is in use; choose another, such as --port {settings.port + 1} "
-                f"(make run PORT={settings.port + 1})"
-            ) from error
+    _probe(settings.address, settings.port)
     script = Path(__file__).resolve().parents[2] / "app.py"
     os.environ["FORECASTER_HOME"] = str(settings.home.resolve())
-    os.chdir(script.parent)
-    typer.echo(f"Dashboard: http://127.0.0.1:{settings.port}  (Ctrl+C ends it)")
+    host = f"[{settings.address}]" if ":" in settings.address else settings.address
+    url = settings.public_url or f"http://{host}:{settings.port}"
+    typer.echo(f"Dashboard: {url}  (Ctrl+C ends it)")
     sys.stdout.flush()
-    options = [
-        "--server.port",
-        str(settings.port),
-        "--server.address",
-        "127.0.0.1",
-        "--server.headless",
-        "true",
-    ]
-    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(script), *options])
+    _serve(script, settings, auth)
+
+
+def _probe(address: str, port: int) -> None:
+    """See whether a port is free, before a server says so in more words."""
+    import socket
+
+    try:
+        family, kind, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ForecasterError(
+                f"Port {port} is in use; choose another, such as --port {port + 1} (make run PORT={port + 1})"
+            ) from error
+        raise UsageError(f"Cannot listen on {address}, port {port}: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def _ahead(server: object) -> AsyncIterator[None]:
+    """Import the pages once the server answers: the first visitor would wait for it."""
+    Thread(target=import_module, args=("forecaster.dashboard",), daemon=True).start()
+    yield
+
+
+def _serve(script: Path, settings: "Settings", auth: dict[str, str] | None) -> None:
+    from streamlit import App
+
+    # Streamlit looks for its own settings and for modules beside the program that was called.
+    sys.argv = [str(script)]
+    name = settings.address if auth is None else urlsplit(auth["redirect_uri"]).hostname or ""
+    hosts = ["127.0.0.1", "localhost", "::1", name]
+    secrets: dict[str, Any] = {} if auth is None else {"auth": auth}
+    server = App(script, secrets=secrets, lifespan=_ahead)
+    options = {
+        "server.address": settings.address,
+        "server.port": settings.port,
+        "server.headless": True,
+        "server.allowedHosts": hosts,
+    }
+    with suppress(KeyboardInterrupt):
+        server.run(config=options)
