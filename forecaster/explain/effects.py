@@ -1,7 +1,7 @@
 """What a supposed event does to a forecast beyond the inputs known ahead, and what is said of it."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -85,7 +85,18 @@ class Effect:
             return [*said, f"{title}: no such event stands in the history, so no effect of it is known."]
         if not self.learned:
             applied = f"wider by the factor {self.width:.2f}; measured {{:.2f}} times an ordinary session"
-            said.append(f"{title}: " + self._measured("width", 1.0, applied))
+            said.append(f"{title}: that session's own range is " + self._measured("width", 1.0, applied))
+            if self.width < replace(self, tone=None).width:
+                left = " Of this event nothing is left to widen it." if self.width == 1 else ""
+                said.append(
+                    "A tone says which way the price goes: the part of the measured width that it accounts "
+                    f"for moves the mean instead, so that the range is narrower than without a tone.{left}"
+                )
+            if is_demonstration and self.width > 1:
+                said.append(
+                    "The sample holds events that are remembered because prices moved, so the measured width "
+                    "is larger here than around an ordinary event."
+                )
         if self.tone:
             words = f"mean moved by {self.shift:+.2f} daily volatilities, {{:+.2f}} for a tone of 1"
             said.append(f"{title}, tone {self.tone:+g}: " + self._measured("shift", 0.0, words))
@@ -112,7 +123,7 @@ class Effect:
     def _measured(self, name: str, none: float, words: str) -> str:
         row = self.measured
         if row is None or np.isnan(row[name]):
-            return f"too few past events tell of its {name}; none is applied."
+            return f"left as it is: too few past events tell of the {name}."
         low, high = row[f"{name}_low"], row[f"{name}_high"]
         known = low <= high
         interval = f"95 % interval {low:.2f} to {high:.2f}" if known else "no interval is known"

@@ -7,6 +7,7 @@ of its session, so that the fan changes from that session on. Nothing that has h
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -16,14 +17,16 @@ from scipy import sparse
 
 from forecaster.errors import ModelError, UsageError
 from forecaster.evaluation.event_study import effects
-from forecaster.events import COLUMNS, moved_session, no_events
+from forecaster.explain.announced import are_due_before, supposed_dates
 from forecaster.explain.effects import ANNOUNCED, Effect
-from forecaster.features import Panel, company
+from forecaster.features import bars_of, is_member, surroundings
 from forecaster.features.bars import Bars
-from forecaster.features.exogenous import Shock
+from forecaster.features.exogenous import NAMES, Shock, Surroundings, columns, shocked
 from forecaster.history import History
+from forecaster.models.distribution import StudentT
 from forecaster.models.tabulate import as_prices
-from forecaster.sessions import next_sessions, opens
+from forecaster.sessions import next_sessions
+from forecaster.windows import Windows
 
 if TYPE_CHECKING:
     from forecaster.models.trained import Model
@@ -189,6 +192,163 @@ class WhatIf:
         return as_prices(self.forecasts).assign(scenario=self.forecasts["scenario"])
 
 
+@dataclass(frozen=True)
+class Situation:
+    """A symbol at its last session: what every scenario that is asked of it shares.
+
+    Attributes
+    ----------
+    model : Model
+    history : History
+        With the symbol and the model's universe.
+    symbol : str
+    bars : Bars
+        The symbol's own.
+    events : DataFrame
+        The symbol's own rows of `History.events`.
+    around : Surroundings
+        The market-wide series as they stand.
+    windows : Windows
+        Over the symbol's own rows.
+    """
+
+    model: "Model"
+    history: History
+    symbol: str
+    bars: Bars
+    events: pd.DataFrame
+    around: Surroundings
+    windows: Windows
+
+    @classmethod
+    def of(
+        cls, model: "Model", history: History, symbol: str, around: Surroundings | None = None
+    ) -> "Situation":
+        """Lay out what a symbol's forecast rests on.
+
+        Parameters
+        ----------
+        history : History
+            With the symbol and the model's universe; must reach at least to the training cutoff.
+        around : Surroundings, optional
+            `features.surroundings` of the history and the universe, where they are known already.
+
+        Raises
+        ------
+        ModelError
+            If the model was trained on other inputs, or on sessions after the history's last.
+        UnknownSymbol, TooLittleHistory
+            If the symbol cannot be forecast.
+        """
+        own = history.only([symbol]).but_events(history.events["symbol"] == symbol)
+        seen = surroundings(history, model.universe) if around is None else around
+        windows = model.windows(own, seen)
+        return cls(model, history, symbol, bars_of(own)[symbol], own.events, seen, windows)
+
+    @cached_property
+    def end(self) -> int:
+        """Row of the windows that the forecast is made from."""
+        return self.model.current(self.windows, self.symbol)
+
+    @cached_property
+    def standing(self) -> pd.DataFrame:
+        """The forecast as it stands: columns of `Model.forecast`."""
+        return self._table(self.model.served(self.windows, np.array([self.end])), AS_IT_STANDS)
+
+    @property
+    def exchange(self) -> str:
+        """The symbol's."""
+        return self.history.instruments[self.symbol].exchange
+
+    def answer(self, scenario: Scenario) -> WhatIf:
+        """Forecast as it stands and given a scenario; see `what_if`.
+
+        Raises
+        ------
+        UsageError
+            If a date is no session within the horizon, or the market or volatility index is not known.
+        ModelError
+            If the model has no inputs that the scenario could move.
+        """
+        model, windows, end, ends = self.model, self.windows, self.end, np.array([self.end])
+        panel = windows.panel
+        steps = _steps(scenario, self.exchange, pd.Timestamp(panel.session[end]), windows.horizon)
+        supposed = list(zip(scenario.events, steps, strict=True))
+        shock = scenario.shock(panel.known_at[end])
+        dates = {
+            kind: np.array(sorted(step for event, step in supposed if event.kind == kind))
+            for kind in ANNOUNCED
+            if any(event.kind == kind for event in scenario.events)
+        }
+        if not panel.ahead_names and (shock or dates):
+            raise ModelError(
+                "This model reads neither the market nor announced dates; train one with the group exogenous"
+            )
+        moved = replace(panel, values=self._values(shock)) if shock else panel
+        if dates:
+            moved = replace(moved, announced=self._with_dates(dates))
+        given = replace(windows, panel=moved)
+        answer = model.served(given, ends)
+        notes, warnings = [], model.outside_of_training(windows, given, end)
+        if shock:
+            notes.append(
+                f"The market moves at the cutoff; the bar of {self.symbol} on that session stays as it was. "
+                f"Mostly the width of the range reacts: the forecast has hardly an opinion on direction."
+            )
+        if "results" in dates and are_due_before(panel, end, dates["results"][0]):
+            notes.append(
+                "Results are announced or expected for sessions before the supposed date already; what is "
+                "known of those sessions stays."
+            )
+        for event, step in supposed:
+            seen = event.kind in ANNOUNCED and model.has_learned(f"{event.kind}_due")
+            effect = Effect(event.kind, event.date, event.tone, seen, self._measured.get(event.kind))
+            answer = effect.on(answer, step, panel.base_sigma[end])
+            notes += effect.told(self.history.is_demonstration)
+            warnings += effect.rare(self._learned)
+        forecasts = pd.concat([self.standing, self._table(answer, WHAT_IF)], ignore_index=True)
+        return WhatIf(scenario, forecasts, (*notes, LABEL), tuple(warnings))
+
+    def _table(self, forecast: StudentT, name: str) -> pd.DataFrame:
+        return self.model.table(self.windows, np.array([self.end]), forecast).assign(scenario=name)
+
+    def _with_dates(self, dates: dict[str, np.ndarray]) -> sparse.csr_array:
+        """Return what is announced at every row with supposed dates at the last."""
+        panel, end = self.windows.panel, self.end
+        key = tuple((kind, *steps) for kind, steps in dates.items())
+        if key not in self._laid_out:
+            self._laid_out[key] = supposed_dates(panel, end, self.bars, self.events, self.exchange, dates)
+        rows = [panel.announced[:end], self._laid_out[key], panel.announced[end + 1 :]]
+        return sparse.vstack(rows, format="csr")
+
+    @cached_property
+    def _laid_out(self) -> dict[tuple[Any, ...], sparse.csr_array]:
+        """Supposed dates -> the row that they make: whoever moves a tone asks for the same ones again."""
+        return {}
+
+    def _values(self, shock: Shock) -> np.ndarray:
+        """Return the inputs of every row as a shock leaves them."""
+        panel = self.windows.panel
+        around = shocked(self.around, self.history.factors, shock)
+        inside = is_member(self.symbol, self.model.universe)
+        values = panel.values.copy()
+        values[:, [panel.names.index(f"exogenous.{name}") for name in NAMES]] = columns(
+            self.bars, around, inside
+        )
+        return values
+
+    @cached_property
+    def _learned(self) -> History:
+        """The history of the symbols that the model learned from."""
+        return self.history.only([one for one in self.model.universe if one in self.history.symbols])
+
+    @cached_property
+    def _measured(self) -> dict[Any, pd.Series]:
+        """Kind of event -> what is known of its effect on the symbol."""
+        inside = self.symbol in self.model.universe
+        return dict(effects(self._learned, self.symbol if inside else None).iterrows())
+
+
 def what_if(model: "Model", history: History, symbol: str, scenario: Scenario) -> WhatIf:
     """Forecast a symbol from its last session as it stands, and given a scenario.
 
@@ -213,52 +373,7 @@ def what_if(model: "Model", history: History, symbol: str, scenario: Scenario) -
     UnknownSymbol, TooLittleHistory
         If the symbol cannot be forecast.
     """
-    history.bars(symbol)
-    windows = model.windows(history)
-    end = model.current(windows, symbol)
-    panel, ends = windows.panel, np.array([end])
-    exchange = history.instruments[symbol].exchange
-    steps = _steps(scenario, exchange, pd.Timestamp(panel.session[end]), windows.horizon)
-    supposed = list(zip(scenario.events, steps, strict=True))
-    shock = scenario.shock(panel.known_at[end])
-    dates = {
-        kind: np.array(sorted(step for event, step in supposed if event.kind == kind))
-        for kind in ANNOUNCED
-        if any(event.kind == kind for event in scenario.events)
-    }
-    if not panel.ahead_names and (shock or dates):
-        raise ModelError(
-            "This model reads neither the market nor announced dates; train one with the group exogenous"
-        )
-    moved = model.windows(history, shock) if shock else windows
-    if dates:
-        announced = _announced(panel, end, history, symbol, dates)
-        moved = replace(moved, panel=replace(moved.panel, announced=announced))
-    answer = model.served(moved, ends)
-    notes, warnings = [], model.outside_of_training(windows, moved, end)
-    if shock:
-        notes.append(
-            f"The market moves at the cutoff; the bar of {symbol} on that session stays as it was. Mostly "
-            f"the width of the range reacts: the forecast has hardly an opinion on direction."
-        )
-    if "results" in dates and _are_due_before(panel, end, dates["results"][0]):
-        notes.append(
-            "Results are announced or expected for sessions before the supposed date already; what is "
-            "known of those sessions stays."
-        )
-    if scenario.events:
-        learned = history.only([one for one in model.universe if one in history.symbols])
-        measured = dict(effects(learned, symbol if symbol in model.universe else None).iterrows())
-        for event, step in supposed:
-            seen = event.kind in ANNOUNCED and model.has_learned(f"{event.kind}_due")
-            effect = Effect(event.kind, event.date, event.tone, seen, measured.get(event.kind))
-            answer = effect.on(answer, step, panel.base_sigma[end])
-            notes += effect.told(history.is_demonstration)
-            warnings += effect.rare(learned)
-    both = {AS_IT_STANDS: model.served(windows, ends), WHAT_IF: answer}
-    tables = [model.table(windows, ends, one).assign(scenario=name) for name, one in both.items()]
-    forecasts = pd.concat(tables, ignore_index=True)
-    return WhatIf(scenario, forecasts, (*notes, LABEL), tuple(warnings))
+    return Situation.of(model, history, symbol).answer(scenario)
 
 
 def _read(convert: Callable[[str], Value], text: str, word: str, what: str) -> Value:
@@ -283,51 +398,3 @@ def _steps(scenario: Scenario, exchange: str, cutoff: pd.Timestamp, horizon: int
         first = ", ".join(map(str, ahead[:5]))
         raise UsageError(f"{event.date} {reason}; the next sessions are {first} ... up to {ahead[-1]}")
     return [ahead.index(event.date) + 1 for event in scenario.events]
-
-
-def _are_due_before(panel: Panel, end: int, step: int) -> bool:
-    """Whether other results of that quarter are told or expected for an earlier session ahead."""
-    row = panel.announced[[end]].toarray().reshape(company.LONGEST, -1)
-    columns = [company.AHEAD_NAMES.index(name) for name in ("results_due", "results_expected")]
-    return bool(row[max(0, step - 1 - company.APART) : step - 1, columns].any())
-
-
-def _announced(
-    panel: Panel, end: int, history: History, symbol: str, dates: dict[str, np.ndarray]
-) -> sparse.csr_array:
-    """Lay out what is known ahead at the cutoff with the supposed dates, each kind from its first on."""
-    row = panel.announced[[end]].toarray().reshape(company.LONGEST, -1)
-    exchange = history.instruments[symbol].exchange
-    bars = Bars.of(history.traded[history.traded["symbol"] == symbol], exchange)
-    events = history.events[history.events["symbol"] == symbol]
-    for kind, steps in dates.items():
-        plan = _plan(events, kind, symbol, panel, end, panel.calendar[panel.position[end] + steps], exchange)
-        told = company.known(bars, exchange, pd.concat([events, plan])).ahead[[-1]]
-        laid = told.toarray().reshape(row.shape)
-        if not laid[steps - 1, company.AHEAD_NAMES.index(f"{kind}_due")].all():
-            raise UsageError(
-                f"Results of {symbol} came on the cutoff session; the next are not due within "
-                f"{company.EARLY} sessions. Suppose a later date"
-            )
-        columns = [at for at, name in enumerate(company.AHEAD_NAMES) if name.startswith(kind)]
-        row[steps[0] - 1 :, columns] = laid[steps[0] - 1 :, columns]
-    edited = sparse.csr_array(row.reshape(1, -1))
-    return sparse.vstack([panel.announced[:end], edited, panel.announced[end + 1 :]], format="csr")
-
-
-def _plan(
-    events: pd.DataFrame, kind: str, symbol: str, panel: Panel, end: int, days: np.ndarray, exchange: str
-) -> pd.DataFrame:
-    """Make the plan that would stand at the cutoff: the supposed days, and what they leave of today's."""
-    close = pd.Timestamp(panel.known_at[end], tz="UTC")
-    told = events[(events["kind"] == ANNOUNCED[kind]) & (events["known_at"] < close)]
-    standing = told[told["known_at"] == told["known_at"].max()]
-    standing = standing.assign(magnitude=standing["magnitude"].fillna(1 / max(len(standing), 1)))
-    happened_at = pd.DatetimeIndex(opens(exchange, days), tz="UTC")
-    supposed = pd.DataFrame(
-        {"symbol": symbol, "kind": ANNOUNCED[kind], "happened_at": happened_at, "magnitude": 1.0},
-        columns=list(COLUMNS),
-    ).astype(no_events().dtypes.to_dict())
-    after = moved_session(standing, exchange) - moved_session(supposed, exchange).min()
-    kept = standing[(after < 0) | (after > (company.APART if kind == "results" else 0))]
-    return pd.concat([kept, supposed]).assign(known_at=close - pd.Timedelta(1, "ns"))
