@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 # of floating-point sums is fixed and no notice is printed; these small networks are no slower.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# ONNX Runtime reports its use to its maker unless told not to, from its first import on.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from forecaster.config import Recipe, Settings
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
     from forecaster.evaluation.event_study import EventStudy, event_study
     from forecaster.evaluation.folds import Plan
     from forecaster.evaluation.leakage import leakcheck
+    from forecaster.explain.inside import Inside, inside
     from forecaster.explain.scenario import Scenario, what_if
+    from forecaster.fan_plots import plot_forecast
     from forecaster.first_run import quickstart
     from forecaster.history import History
     from forecaster.models.trained import Model
-    from forecaster.plots import plot_forecast, plot_scores
+    from forecaster.plots import plot_scores
     from forecaster.workflow import train
     from forecaster.workspace import Workspace
 
@@ -40,6 +44,7 @@ _ROOMS = {
     "EventStudy": "evaluation.event_study",
     "ForecasterError": "errors",
     "History": "history",
+    "Inside": "explain.inside",
     "Model": "models.trained",
     "Plan": "evaluation.folds",
     "Recipe": "config",
@@ -48,8 +53,9 @@ _ROOMS = {
     "Workspace": "workspace",
     "backtest": "evaluation.backtest",
     "event_study": "evaluation.event_study",
+    "inside": "explain.inside",
     "leakcheck": "evaluation.leakage",
-    "plot_forecast": "plots",
+    "plot_forecast": "fan_plots",
     "plot_scores": "plots",
     "quickstart": "first_run",
     "train": "workflow",
@@ -61,6 +67,7 @@ __all__ = [
     "EventStudy",
     "ForecasterError",
     "History",
+    "Inside",
     "Model",
     "Plan",
     "Recipe",
@@ -69,6 +76,7 @@ __all__ = [
     "Workspace",
     "backtest",
     "event_study",
+    "inside",
     "leakcheck",
     "plot_forecast",
     "plot_scores",

@@ -5,8 +5,6 @@ fact of its own, with its session. Adjusted prices are computed from both for a 
 that any earlier state can be had again, and nothing is rewritten when a share is split.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -77,29 +75,31 @@ def with_actions(prices: pd.DataFrame, actions: pd.DataFrame) -> pd.DataFrame:
     Of a symbol whose source tells no actions, ``adj_close`` as delivered tells the dividends.
     """
     real = actions[actions["value"] != 0]
-    known: dict[Any, pd.DataFrame] = dict(iter(real.groupby("symbol")))
+    session, value = real["session"].to_numpy(), real["value"].to_numpy(dtype=float)
+    is_split, known = (real["kind"] == "split").to_numpy(), real.groupby("symbol").indices
     told = prices["tells_actions"].fillna(False).to_numpy(dtype=bool)
-    splits, dividends = np.ones(len(prices)), np.zeros(len(prices))
+    days, close, adj_close = (prices[name].to_numpy() for name in ("session", "close", "adj_close"))
+    splits, dividends, none = np.ones(len(prices)), np.zeros(len(prices)), np.empty(0, dtype=int)
     for symbol, places in prices.groupby("symbol", sort=False).indices.items():
-        rows = prices.iloc[places]
         if told[places[0]]:
-            mine = known.get(symbol, real[:0])
-            splits[places], dividends[places] = _between(rows["session"].to_numpy(), mine)
+            mine = known.get(symbol, none)
+            between = _between(days[places], session[mine], value[mine], is_split[mine])
+            splits[places], dividends[places] = between
         else:
-            dividends[places] = _implied(rows["close"].to_numpy(), rows["adj_close"].to_numpy())
+            dividends[places] = _implied(close[places], adj_close[places])
     return prices.drop(columns=["adj_close", "tells_actions"]).assign(split=splits, dividend=dividends)
 
 
-def _between(sessions: np.ndarray, actions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _between(
+    sessions: np.ndarray, moments: np.ndarray, value: np.ndarray, is_split: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Put each action on the first bar from its session on; one before the first bar has no effect."""
     ratio, paid = np.ones(len(sessions)), np.zeros(len(sessions))
-    row = np.searchsorted(sessions, actions["session"].to_numpy())
+    row = np.searchsorted(sessions, moments)
     effective = (row > 0) & (row < len(sessions))
-    actions, row = actions[effective], row[effective]
-    is_split, value = (actions["kind"] == "split").to_numpy(), actions["value"].to_numpy(dtype=float)
+    moments, value, is_split, row = (each[effective] for each in (moments, value, is_split, row))
     np.multiply.at(ratio, row[is_split], value[is_split])
     # A dividend before a split of the same gap is paid on fewer, larger shares than the row's.
-    moments = actions["session"].to_numpy()
     same_gap = row[~is_split][:, None] == row[is_split]
     after = moments[~is_split][:, None] < moments[is_split]
     shares = np.where(same_gap & after, value[is_split], 1.0).prod(axis=1)

@@ -1,16 +1,19 @@
-"""Figures of what prices did around company events.
+"""Figures of company events: where they lie on the price, and what prices did around them.
 
-Tones differ in colour, dash and the shape of their marks, so that colour is never the only sign.
+Kinds and tones differ in the shape of their marks, so that colour is never the only sign.
 """
 
+from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from forecaster.evaluation.event_study import ALL
-from forecaster.events import RELEASED
-from forecaster.plots import BLUE, SLATE, VERMILLION, finish
+from forecaster.events import KINDS, RELEASED, SCHEDULED
+from forecaster.plots import BLUE, SLATE, VERMILLION, days_off, finish, plain
 
 LOOKS = {
     "bad": (VERMILLION, "triangle-down", "dash"),
@@ -20,6 +23,20 @@ LOOKS = {
 }
 """Tone -> colour, symbol and dash of its line."""
 
+MARKS = {
+    "results": (BLUE, "circle"),
+    "profit": ("#009e73", "triangle-up"),
+    "leadership": (VERMILLION, "square"),
+    "policy": ("#b35f93", "diamond"),
+    "restructuring": ("#b07a00", "cross"),
+    "other": (SLATE, "x"),
+    "results_scheduled": (BLUE, "circle-open"),
+    "dividend_scheduled": ("#009e73", "star-open"),
+}
+"""Kind of event -> colour and symbol; open symbols are announced dates."""
+
+WORDS_A_LINE = 44
+
 SHADE = 0.18
 
 MEASURED = {
@@ -28,6 +45,57 @@ MEASURED = {
     "volatility": (1.0, "absolute abnormal return, times the usual", "Times the usual"),
 }
 """Measure -> factor, words of the title and of the axis."""
+
+
+def plot_timeline(
+    line: pd.DataFrame, events: pd.DataFrame, title: str, axis: str, exchanges: Sequence[str]
+) -> go.Figure:
+    """Draw a price and the events on it, each kind with its own mark; no weekend gaps.
+
+    Parameters
+    ----------
+    line : DataFrame
+        session, value; ascending. Announced dates after its end stand on its last value.
+    events : DataFrame
+        symbol, kind, known_at, tone, title, and ``session``, on which the event is drawn.
+    title, axis : str
+        Of the figure, and of the price's axis with its unit.
+    exchanges : sequence of str
+        Days on which none of them has a session are left out.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=line["session"], y=line["value"], mode="lines", name="Close", showlegend=False,
+        line={"color": SLATE, "width": 1.5}, hovertemplate="%{x|%Y-%m-%d}: %{y:.2f}<extra></extra>",
+    )  # fmt: skip
+    place = np.searchsorted(line["session"].to_numpy(), events["session"].to_numpy(), side="right") - 1
+    drawn = events.assign(value=line["value"].to_numpy()[np.maximum(place, 0)])
+    for kind, (colour, symbol) in MARKS.items():
+        mine = drawn[drawn["kind"] == kind]
+        if mine.empty:
+            continue
+        is_plan = kind in SCHEDULED
+        figure.add_scatter(
+            x=mine["session"], y=mine["value"], mode="markers", name=KINDS[kind],
+            marker={"color": colour, "symbol": symbol, "size": 11,
+                    "line": {"color": colour if is_plan else "#ffffff", "width": 2 if is_plan else 1}},
+            text=[_told(row) for row in mine.to_dict("records")], hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    first, last = line["session"].iloc[0], max([line["session"].iloc[-1], *drawn["session"]])
+    off = set.intersection(*(set(days_off(one, first, last)) for one in exchanges))
+    figure.update_xaxes(rangebreaks=[{"values": sorted(off)}], title="Session", tickangle=0, showgrid=False)
+    figure.update_yaxes(title=axis)
+    return finish(figure, title, 480).update_layout(hovermode="closest")
+
+
+def _told(event: dict[Any, Any]) -> str:
+    """Say of an event what a hovering reader wants to know."""
+    tone = "" if np.isnan(event["tone"]) else f", tone {event['tone']:+.2f}"
+    title = "<br>".join(wrap(plain(event["title"]), WORDS_A_LINE))
+    return (
+        f"<b>{plain(event['symbol'])}, {event['session']:%Y-%m-%d}</b><br>{KINDS[event['kind']]}{tone}<br>"
+        f"known {event['known_at']:%Y-%m-%d %H:%M} UTC<br>{title}"
+    )
 
 
 def plot_event_path(paths: pd.DataFrame, kind: str, measure: str = "average") -> go.Figure:

@@ -15,7 +15,7 @@ from forecaster.evaluation.losses import PIT_BINS, TERCILES
 from forecaster.evaluation.significance import half_width
 from forecaster.models import LAST_PRICE, NETWORKS, TITLES
 from forecaster.models.pool import POOL_NAMES
-from forecaster.plots import BLUE, BOUNDS, OPACITY, RANGES, SLATE, VERMILLION, finish, label, tint
+from forecaster.plots import BLUE, BOUNDS, OPACITY, RANGES, SLATE, VERMILLION, finish, label, plain, tint
 
 GREEN = "#009e73"
 FAMILIES = {"network": (BLUE, "circle"), "pool": (GREEN, "diamond"), "classical": (SLATE, "square")}
@@ -31,6 +31,9 @@ SYMBOLS = {
     ),
 }  # fmt: skip
 """Shape -> its variants, by which models of one family differ."""
+
+GAIN_COLOURS = [[0, "#b34f00"], [0.5, "#5d6f7c"], [1, "#1a6aa6"]]
+"""From a loss over no difference to a gain: dark enough for white text, on a light and on a dark page."""
 
 UNITS = {"log_score": (1.0, "log score, nats"), "crps": (1e4, "CRPS, basis points")}
 """Loss -> factor and words of the unit in which a gain in it is drawn."""
@@ -64,7 +67,7 @@ def plot_gains(
     rows = rows.dropna(subset="difference").sort_values("difference", ascending=False)
     rows = rows.assign(
         gain=-factor * rows["difference"],
-        half=factor * _half_widths(rows, step),
+        half=factor * half_widths(rows, step),
         family=rows["model"].map(family),
     )
     figure = go.Figure()
@@ -103,7 +106,7 @@ def plot_years(periods: pd.DataFrame, step: int = 1, metric: str = "log_score_ga
             x=list(values.columns), y=[label(model) for model in values.index], z=values.to_numpy(),
             text=written.to_numpy(), texttemplate="%{text}", xgap=2, ygap=2,
             zmin=-widest, zmax=widest, showscale=False,
-            colorscale=[[0, "rgba(213,94,0,.75)"], [0.5, "rgba(128,140,150,.12)"], [1, tint(0.75)]],
+            colorscale=GAIN_COLOURS, textfont={"color": "white"},
             hovertemplate="%{x}: %{text} nats<extra>%{y}</extra>",
         )
     )  # fmt: skip
@@ -253,7 +256,7 @@ def plot_ablation(ablation: pd.DataFrame, model: str, step: int = 1) -> go.Figur
         figure.add_scatter(
             x=mine["log_score_change"], y=mine["variant"], mode="markers", name=name,
             marker={"size": 10, "color": colour, "symbol": symbol},
-            error_x={"type": "data", "array": _half_widths(mine, step), "thickness": 2, "color": colour},
+            error_x={"type": "data", "array": half_widths(mine, step), "thickness": 2, "color": colour},
             hovertemplate="%{x:+.4f} nats<extra>%{y}</extra>",
         )  # fmt: skip
     _reference_line(figure, 0, "all inputs")
@@ -270,12 +273,8 @@ def called(model: str) -> str:
     return "the last price" if model == LAST_PRICE else TITLES[model]
 
 
-def plain(text: object) -> str:
-    """Escape what a figure would read as markup, so that a text shows as it is."""
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _half_widths(rows: pd.DataFrame, step: int) -> np.ndarray:
+def half_widths(rows: pd.DataFrame, step: int) -> np.ndarray:
+    """Return half the 95 % interval of each row's difference, from its error and dates."""
     pairs = zip(rows["error"], rows["dates"], strict=True)
     return np.array([half_width(error, dates, step) for error, dates in pairs])
 

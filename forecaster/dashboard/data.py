@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from forecaster.dashboard import reads
+from forecaster.dashboard import controls, reads
 from forecaster.dashboard.texts import ago, command, count, lasted, plain
 from forecaster.ingest.gaps import ASKED_FOR, still_asked_for
 from forecaster.ingest.runs import DONE, RUNNING, STOPPED
@@ -42,18 +42,17 @@ def page() -> None:
     states = _states(runs, moment)
     _last_run(runs, states, moment)
     _freshness(table)
+    _sources()
     _missing(moment)
     _quarantine()
     _past_runs(runs, states)
 
 
 def _empty() -> None:
-    st.info(
+    controls.nothing_yet(
         "Nothing is stored here yet. Bring prices, train a model and forecast with one command, then "
-        "reload this page:",
-        icon=":material/info:",
+        "reload this page:"
     )
-    st.code(command("quickstart"), language="bash")
     st.caption("Prices alone come with the command below; put your own symbols in place of AAPL and MSFT.")
     st.code(command("update AAPL MSFT"), language="bash")
 
@@ -208,7 +207,7 @@ def _behind(table: pd.DataFrame) -> None:
     st.warning(
         f"{len(late)} of {count(len(table), 'symbol')} {'is' if len(late) == 1 else 'are'} behind the "
         f"exchange, the furthest {plain(worst['symbol'])} by {count(worst['behind'], 'session')}. "
-        f"Bring them up to date: `{command('update')}`",
+        f"{controls.remedy(list(late.index), 'update')}",
         icon=":material/schedule:",
     )
 
@@ -226,6 +225,41 @@ def _filtered(table: pd.DataFrame) -> pd.DataFrame:
 
 def _words(outcome: str) -> str:
     return str(outcome).replace("_", " ")
+
+
+def _sources() -> None:
+    """Show how each source of prices, market factors and events answered when it was last asked."""
+    st.subheader("Sources", anchor=False)
+    rows = reads.requests()
+    if rows.empty:
+        st.markdown("No source has been asked for anything yet.")
+        return
+    rank = {str(outcome): place for place, outcome in enumerate(MEANINGS)}
+    rows = rows.assign(ok=rows["outcome"] == Outcome.OK, grave=rows["outcome"].map(rank))
+    # The gravest outcome stands for its source, with what was said of it last.
+    worst = rows.sort_values(["grave", "recorded_at"], ascending=[True, False])
+    found = worst.groupby(["what", "source"], sort=False).agg(
+        asked=("symbol", "size"), ok=("ok", "sum"), outcome=("outcome", "first"), detail=("detail", "first"),
+        added=("rows", "sum"), recorded_at=("recorded_at", "max"),
+    ).reset_index()  # fmt: skip
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    st.dataframe(
+        found.assign(outcome=found["outcome"].map(_words)).sort_values(["what", "source"]),
+        hide_index=True, width="stretch", placeholder="–", alt="How each source answered last",
+        column_order=["what", "source", "outcome", "ok", "asked", "added", "recorded_at", "detail"],
+        column_config={
+            "what": text("What", pinned=True),
+            "source": text("Source"),
+            "outcome": text("Gravest outcome", help="Of the last request for each symbol"),
+            "ok": number("Ok"),
+            "asked": number("Asked for", help="Symbols, or factors"),
+            "added": number("Rows added", help="With the last requests", format="localized"),
+            "recorded_at": _minute("Asked last, UTC"),
+            "detail": text("Detail", width="large"),
+        },
+    )  # fmt: skip
+    if not (found["what"] == "events").any():
+        st.caption("No source of events has been asked; an update from Yahoo asks those that go with it.")
 
 
 def _missing(moment: pd.Timestamp) -> None:

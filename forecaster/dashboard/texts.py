@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -17,6 +18,11 @@ def plain(text: str) -> str:
     return _MARKUP.sub(r"\\\1", text)
 
 
+def hint(text: str | None) -> str | None:
+    """Escape likewise what a control says when it is pointed at, if it says anything."""
+    return None if text is None else plain(text)
+
+
 def command(words: str) -> str:
     """Return the command line that runs a verb on the workspace shown here."""
     home = reads.settings().home
@@ -28,6 +34,16 @@ def command(words: str) -> str:
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 session``, ``5 sessions``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def ahead(step: int) -> str:
+    """Write how far a forecast looks: ``1 session ahead``."""
+    return f"{count(step, 'session')} ahead"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Write words as a list within a sentence: ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def lasted(time: pd.Timedelta) -> str:

@@ -1,171 +1,157 @@
-"""What if: a scenario asked of the command line in a process of its own, drawn over the forecast."""
+"""What if: a scenario answered in this process, through ONNX Runtime, while a control is moved."""
 
-import json
-import subprocess
-import sys
-import time
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from forecaster.dashboard import reads
-from forecaster.dashboard.texts import plain
-from forecaster.errors import UsageError
-from forecaster.explain.scenario import AS_IT_STANDS, KINDS, WHAT_IF, Scenario, SupposedEvent
+from forecaster import workflow
+from forecaster.dashboard import loaded, reads
+from forecaster.dashboard.live_slider import LiveSlider
+from forecaster.dashboard.texts import listed, plain
+from forecaster.errors import ForecasterError, UsageError
+from forecaster.explain.scenario import (
+    AS_IT_STANDS,
+    KINDS,
+    WHAT_IF,
+    Kind,
+    Scenario,
+    Situation,
+    SupposedEvent,
+    WhatIf,
+)
 from forecaster.features.exogenous import Shock, require_shockable
 from forecaster.history import History
-from forecaster.plots import plot_what_if
 from forecaster.sessions import closes
 
-ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 180
-"""Seconds after which an answer is given up."""
-
 NO_EVENT = "no event"
+HAPPENS: dict[Kind, str] = {
+    "results": "results are told",
+    "dividend": "the shares go ex-dividend",
+    "leadership": "news of the leadership comes",
+    "policy": "news of policy comes",
+    "restructuring": "news of a restructuring comes",
+    "profit": "news of profit comes",
+}
 SHOWN = (1, 5, 10, 20)
 
 
-def section(history: History, table: pd.DataFrame) -> None:
-    """Draw the controls, and once something is asked the answer.
+@dataclass(frozen=True)
+class Controls:
+    """What is supposed, as far as the controls say; each stands in the URL."""
+
+    kind: Kind | None
+    day: LiveSlider
+    tone: LiveSlider
+    market: LiveSlider
+    index: LiveSlider
+    sessions: Sequence[pd.Timestamp]
+    why_no_index: str | None
+
+    @classmethod
+    def of(cls, history: History, table: pd.DataFrame) -> "Controls":
+        """Draw the choice of an event; the sliders are read and not drawn yet."""
+        sessions = list(table["session"])
+        kind = st.selectbox("Event", [NO_EVENT, *KINDS], key="event", bind="query-params")
+        return cls(
+            kind=next((one for one in KINDS if one == kind), None),
+            day=LiveSlider(
+                "day", "Session that it moves", 1, len(sessions), neutral=1,
+                words=[f"{session:%a %d %b %Y}" for session in sessions],
+            ),
+            tone=LiveSlider("tone", "Tone, from bad to good", -1, 1, 0.1),
+            market=LiveSlider("market", "Market at the cutoff", -20, 20, 0.5, unit=" %"),
+            index=LiveSlider("vix", "Volatility index", -20, 60, unit=" points"),
+            sessions=sessions,
+            why_no_index=_unknown_volatility_index(history, table),
+        )  # fmt: skip
+
+    def draw(self) -> None:
+        """Draw the sliders."""
+        if self.kind is not None:
+            self.day.draw()
+            if self.kind != "dividend":
+                self.tone.draw()
+        self.market.draw()
+        self.index.draw(disabled=self.why_no_index is not None)
+        if self.why_no_index is not None:
+            st.caption(plain(self.why_no_index))
+        st.caption("Choose an event, or move the market: the fan follows.")
+
+    @property
+    def scenario(self) -> Scenario | None:
+        """What is supposed; None where nothing is."""
+        said: dict[str, Any] = {}
+        if self.kind is not None:
+            day = self.sessions[int(self.day.value) - 1].date()
+            tone = {"tone": self.tone.value} if self.tone.value and self.kind != "dividend" else {}
+            said["events"] = (SupposedEvent(kind=self.kind, date=day, **tone),)
+        if self.index.value and self.why_no_index is None:
+            said["volatility_index"] = self.index.value
+        if self.market.value:
+            said["market"] = self.market.value
+        return Scenario(**said) if said else None
+
+
+def answer(table: pd.DataFrame, controls: Controls, place: DeltaGenerator) -> WhatIf | None:
+    """Answer what is supposed with the version and the cutoff of a forecast; tell an error as it is.
 
     Parameters
     ----------
     table : DataFrame
-        The forecast that stands: the scenario is asked of the same model version and cutoff.
+        The forecast that stands, of one symbol.
+    place : DeltaGenerator
+        Where to say what went wrong.
     """
     first = table.iloc[0]
-    symbol = str(first["symbol"])
-    asked_of = (symbol, str(first["version"]), f"{first['cutoff']:%Y-%m-%d}")
-    with st.expander("What if", key="what-if"):
-        scenario = _form(history, table)
-        if scenario is not None:
-            st.session_state.pop("what-if-answer", None)
-            report = _ask(*asked_of, scenario)
-            if report is not None:
-                st.session_state["what-if-answer"] = (asked_of, scenario.words, report)
-        of, words, report = st.session_state.get("what-if-answer", (None, (), {}))
-        if of == asked_of:
-            _answer(history, symbol, words, report)
-
-
-def _form(history: History, table: pd.DataFrame) -> Scenario | None:
-    """Draw the controls; return the scenario when it is asked for."""
-    st.caption(
-        "Suppose an event on one of the next sessions, a move of the market or of the volatility index at "
-        "the cutoff. The model then forecasts once more; nothing is stored."
-    )
-    why_not = _unknown_volatility_index(history, table)
-    with st.form("what-if-form", border=False):
-        (left, middle, right), (below_left, below_middle, _) = st.columns(3), st.columns(3)
-        kind = left.selectbox("Event", [NO_EVENT, *KINDS], key="what-if-kind")
-        day = middle.selectbox(
-            "Session that it moves", list(table["session"].dt.date), key="what-if-date",
-            help="What comes after a close moves the next session",
-        )  # fmt: skip
-        tone = right.slider(
-            "Tone", -1.0, 1.0, 0.0, 0.1, key="what-if-tone", help="From bad to good; a dividend has none"
-        )
-        points = below_left.number_input(
-            "Volatility index, points", -50.0, 100.0, 0.0, 1.0, format="%.1f", key="what-if-vix",
-            disabled=why_not is not None, help=why_not,
-        )  # fmt: skip
-        market = below_middle.number_input(
-            "Market, per cent", -50.0, 50.0, 0.0, 0.5, format="%.1f", key="what-if-market"
-        )
-        if why_not is not None:
-            st.caption(plain(why_not))
-        if not st.form_submit_button("Compute", key="what-if-compute"):
-            return None
-    said: dict[str, Any] = {}
-    if kind != NO_EVENT:
-        told: dict[str, Any] = {"tone": tone} if tone and kind != "dividend" else {}
-        said["events"] = (SupposedEvent(**{"kind": kind, "date": day, **told}),)
-    if points:
-        said["volatility_index"] = points
-    if market:
-        said["market"] = market
-    if not said:
-        st.info("Nothing is supposed yet: choose an event, or move the market.", icon=":material/info:")
-        return None
-    return Scenario(**said)
-
-
-def _unknown_volatility_index(history: History, table: pd.DataFrame) -> str | None:
-    """Say why the volatility index cannot be moved, if it cannot."""
-    exchange, cutoff = history.instruments[history.symbols[0]].exchange, table["cutoff"].iloc[0]
-    moment = closes(exchange, np.array([cutoff], dtype="datetime64[ns]"))[0]
+    version, symbol = str(first["version"]), str(first["symbol"])
     try:
-        require_shockable(history.factors, Shock(moment, volatility_index=1.0))
-    except UsageError as error:
-        return str(error)
+        with place, st.spinner("Loading the model"):
+            situation = _situation(*loaded.here(), version, first["cutoff"], symbol)
+        scenario = controls.scenario
+        if scenario is not None:
+            return situation.answer(scenario)
+    except ForecasterError as error:
+        place.error(plain(str(error)), icon=":material/error:")
+        return None
     return None
 
 
-def _ask(symbol: str, version: str, cutoff: str, scenario: Scenario) -> dict[str, Any] | None:
-    """Have the command line answer; tell its error as it is.
-
-    The networks stay out of this process. Whoever leaves the page ends the command: Streamlit stops a
-    script where it next draws, which is what the waiting does.
-    """
-    home = str(reads.settings().home.resolve())
-    words = [part for word in scenario.words for part in ("--what-if", word)]
-    options = ["--home", home, "--version", version, "--as-of", cutoff, "--json", *words]
-    began, place = time.monotonic(), st.empty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "forecaster", "forecast", symbol, *options],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
-    )  # fmt: skip
-    try:
-        with st.spinner("The networks are at work", show_time=True):
-            while (passed := time.monotonic() - began) < LONGEST:
-                try:
-                    output, errors = process.communicate(timeout=0.5)
-                    break
-                except subprocess.TimeoutExpired:
-                    place.empty()
-            else:
-                st.error(f"No answer within {passed:.0f} s; the machine may be busy. Try again later.")
-                return None
-    finally:
-        process.kill()
-        process.wait()
-    if process.returncode:
-        said = errors.strip().splitlines() or ["error: the command ended without a word"]
-        st.error(plain(said[-1].removeprefix("error: ")), icon=":material/error:")
-        return None
-    return json.loads(output)
+def supposed(scenario: Scenario) -> str:
+    """Say in plain words what a scenario supposes."""
+    said = []
+    for event in scenario.events:
+        tone = "" if event.tone is None else f" with a tone of {event.tone:+g}"
+        said.append(f"{HAPPENS[event.kind]} on {event.date:%d %b %Y}{tone}")
+    if scenario.volatility_index:
+        said.append(_moved("the volatility index stood", scenario.volatility_index, " points"))
+    if scenario.market:
+        said.append(_moved("the market closed", scenario.market, " %"))
+    return listed(said).replace("-", "\N{MINUS SIGN}")
 
 
-def _answer(history: History, symbol: str, words: tuple[str, ...], report: dict[str, Any]) -> None:
-    rows = {AS_IT_STANDS: report["rows"], WHAT_IF: report["what_if"]["rows"]}
-    prices = pd.concat([pd.DataFrame(part).assign(scenario=name) for name, part in rows.items()])
-    prices = prices.assign(
-        session=pd.to_datetime(prices["session"]),
-        cutoff=pd.Timestamp(report["cutoff"]),
-        base_price=report["base_price"],
-    )
-    st.markdown(f"**What if {plain(', '.join(words))}**")
-    if report["what_if"]["warnings"]:
-        st.warning("  \n".join(map(plain, report["what_if"]["warnings"])), icon=":material/warning:")
-    _chart(plot_what_if(history, prices, symbol), symbol)
-    _table(prices, report)
-    st.markdown("\n".join(f"- {plain(note)}" for note in report["what_if"]["notes"]))
+def _moved(what: str, value: float, unit: str) -> str:
+    return f"{what} {abs(value):g}{unit} {'higher' if value > 0 else 'lower'}"
 
 
-def _chart(figure: go.Figure, symbol: str) -> None:
-    # As on the rest of the page: dragging scrolls, it does not zoom.
-    figure.update_layout(dragmode=False)
-    words = f"Fan of the forecast of {symbol} as it stands, and over it the one of the scenario"
-    st.plotly_chart(figure, width="stretch", config={"displaylogo": False}, key="what-if-fan", alt=words)
+def words(found: WhatIf) -> None:
+    """Say what was supposed, on what the answer rests, and give its figures."""
+    st.markdown(f"**What if {plain(supposed(found.scenario))}**")
+    if found.warnings:
+        st.warning("  \n".join(map(plain, found.warnings)), icon=":material/warning:")
+    st.markdown("\n".join(f"- {plain(note)}" for note in found.notes))
+    with st.expander("The scenario in figures"):
+        _table(found)
 
 
-def _table(prices: pd.DataFrame, report: dict[str, Any]) -> None:
-    dates = [event["date"] for event in report["what_if"]["scenario"]["events"]]
-    shown = prices[prices["step"].isin(SHOWN) | prices["session"].isin(pd.to_datetime(dates))]
+def _table(found: WhatIf) -> None:
+    prices = found.prices
+    dates = pd.to_datetime([event.date for event in found.scenario.events])
+    shown = prices[prices["step"].isin(SHOWN) | prices["session"].isin(dates)]
     parts = {"q05": "5 %", "q50": "median", "q95": "95 %"}
     wide = shown.pivot(index=["step", "session"], columns="scenario", values=list(parts)).reset_index()
     columns = {
@@ -185,3 +171,25 @@ def _table(prices: pd.DataFrame, report: dict[str, Any]) -> None:
             **{name: number(f"{name[0].upper()}{name[1:]}", format="%.2f") for name in columns},
         },
     )
+
+
+def _unknown_volatility_index(history: History, table: pd.DataFrame) -> str | None:
+    """Say why the volatility index cannot be moved, if it cannot."""
+    exchange, cutoff = history.instruments[history.symbols[0]].exchange, table["cutoff"].iloc[0]
+    moment = closes(exchange, np.array([cutoff], dtype="datetime64[ns]"))[0]
+    try:
+        require_shockable(history.factors, Shock(moment, volatility_index=1.0))
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _situation(
+    folder: str, versions: tuple[int, ...], version: str, cutoff: pd.Timestamp, symbol: str
+) -> Situation:
+    model = loaded.model(folder, version)
+    stranger = None if symbol in model.universe else symbol
+    history, around = loaded.world(folder, versions, version, cutoff, stranger)
+    as_of_then = workflow.calibrated(reads.opened(folder), model, [symbol], history)
+    return Situation.of(as_of_then, history, symbol, around)
