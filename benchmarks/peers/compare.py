@@ -6,7 +6,8 @@ and refits, whose forecasts are taken as they are; without it the project's own 
 The peers run in an environment of their own, made under ``benchmarks/peers/.venv`` at the first run (6.6 GB,
 since the wheels of torch bring those of CUDA along); ``forecast.py`` says what they are. The fits are timed
 at the last refit, one random start on one core each. Stopped, it goes on in OUT with the same command.
-``--publish`` writes ``benchmarks/results/peers.json`` and the README's table.
+``--publish`` writes ``benchmarks/results/peers.json`` and the README's table; ``--time`` with an OUT of its
+own only times the fits anew, and puts the seconds there.
 """
 
 import argparse
@@ -58,6 +59,11 @@ def main() -> None:
     windows = Windows(assemble(inputs.history, recipe.groups), recipe.lookback, recipe.horizon)
     folds = fc.Plan(given.test_start, given.test_end, given.refit, folds=given.folds).cut(windows)
     task = _task(inputs, recipe, folds, given.max_steps)
+    if given.time:
+        results = _timed(windows, folds[-1], recipe, task, given.out)
+        _publish(results)
+        print(table(results))
+        return
     kept = InFolder(given.out, task)
     names = with_members(OWN, recipe)
     own = kept if given.run is None else _reused(given.run, task, names)
@@ -73,15 +79,11 @@ def main() -> None:
         for source, some in ((own, names), (kept, PEERS))
         for name in some
     ]
-    seconds = _own_seconds(windows, folds[-1], recipe, given.out) | {
-        name: float(_peer_table(given.out, name, len(folds) - 1)["seconds"].iloc[0]) for name in PEERS
-    }
+    seconds = _seconds(windows, folds[-1], recipe, given.out, len(folds) - 1)
     results = results_of(score(tables), task, inputs, windows, seconds)
-    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    (given.out / "peers.json").write_text(text, encoding="utf-8")
+    (given.out / "peers.json").write_text(_text(results), encoding="utf-8")
     if given.publish:
-        (RESULTS / "peers.json").write_text(text, encoding="utf-8")
-        README.write_text(put(README.read_text(encoding="utf-8"), "peers", table(results)), encoding="utf-8")
+        _publish(results)
     print(table(results))
 
 
@@ -100,6 +102,7 @@ def _arguments() -> argparse.Namespace:
     words.add_argument("--max-steps", type=int, default=400, help="gradient steps of a peer at most")
     words.add_argument("--jobs", type=int, default=1, help="processes that train the own models")
     words.add_argument("--publish", action="store_true", help="write the README's table")
+    words.add_argument("--time", action="store_true", help="only time the fits of the README's table anew")
     return words.parse_args()
 
 
@@ -189,6 +192,40 @@ def _scored(
     forecast = StudentT(*(found[column].to_numpy().reshape(shape) for column in ("mean", "sigma", "df")))
     outcome = windows.labels(fold.cutoffs)[:, [step - 1 for step in steps]].ravel()
     return with_scores(tabulate(windows, fold.cutoffs, forecast, name, steps), outcome)
+
+
+def _timed(
+    windows: Windows, fold: Fold, recipe: fc.Recipe, task: dict[str, Any], out: Path
+) -> dict[str, Any]:
+    """Return what is published with the seconds of fits that are timed now."""
+    results: dict[str, Any] = json.loads((RESULTS / "peers.json").read_text(encoding="utf-8"))
+    now = {"fingerprint": task["fingerprint"], "peers": task["peers"], "max_steps": task["max_steps"]}
+    now |= {"recipe_hash": recipe.hash, "refits": task["refits"]}
+    if other := [name for name, value in now.items() if results["about"][name] != value]:
+        raise UsageError(
+            f"What is published has another {', '.join(other)}; compare all anew, with --publish"
+        )
+    # Its task is the last refit alone.
+    InFolder(out, task | {name: task[name][-1:] for name in ("refits", "cutoffs")})
+    _export(windows, [fold], out)
+    subprocess.run([_environment(), HERE / "forecast.py", out], check=True)
+    return results | {"seconds_of_a_fit": _seconds(windows, fold, recipe, out, 0)}
+
+
+def _seconds(windows: Windows, fold: Fold, recipe: fc.Recipe, out: Path, place: int) -> dict[str, float]:
+    """Return the seconds of a fit of each own kind and of each peer's at a place."""
+    return _own_seconds(windows, fold, recipe, out) | {
+        name: float(_peer_table(out, name, place)["seconds"].iloc[0]) for name in PEERS
+    }
+
+
+def _text(results: dict[str, Any]) -> str:
+    return json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+
+
+def _publish(results: dict[str, Any]) -> None:
+    (RESULTS / "peers.json").write_text(_text(results), encoding="utf-8")
+    README.write_text(put(README.read_text(encoding="utf-8"), "peers", table(results)), encoding="utf-8")
 
 
 def _own_seconds(windows: Windows, fold: Fold, recipe: fc.Recipe, out: Path) -> dict[str, float]:
