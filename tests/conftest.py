@@ -5,7 +5,10 @@ from pathlib import Path
 
 import curl_cffi  # noqa: F401  before TensorFlow, see forecaster/models/recurrent.py
 import pytest
+from browsing import address, browser, pictures  # noqa: F401  fixtures
 from filelock import FileLock
+from job_desk import job_home  # noqa: F401  a fixture
+from market import begun
 
 from forecaster.config import Recipe, Settings
 from forecaster.first_run import quickstart
@@ -38,6 +41,18 @@ def sample_workspace(_sample_home: Path, tmp_path: Path) -> Workspace:
 def history(_sample_home: Path) -> History:
     """Three of the sample's symbols, all sessions; not to be written to."""
     return Workspace(_sample_home).history()
+
+
+@pytest.fixture(scope="session")
+def market_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A workspace of a small market after its first retraining; not to be written to."""
+    folder = tmp_path_factory.getbasetemp()
+    home = (folder if worker_id == "master" else folder.parent) / "market"
+    with FileLock(home.with_suffix(".lock")):
+        if not (home / "done").exists():
+            begun(home)
+            (home / "done").touch()
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from command_line import Run
 from exchange_calendars import get_calendar
 
 from forecaster.cli.common import PARTLY
+from forecaster.decisions import CHALLENGER
 from forecaster.errors import RateLimited, SourceError
 from forecaster.sources import Fetched, Outcome
 from forecaster.workspace import Workspace
@@ -271,6 +273,7 @@ def test_a_file_of_events(run: Run, tmp_path: Path) -> None:
         ({"AAA": Outcome.RATE_LIMITED}, RateLimited, 75),
         ({"AAA": Outcome.TRANSIENT, "BBB": Outcome.RATE_LIMITED}, RateLimited, 75),
         ({"AAA": Outcome.TRANSIENT}, SourceError, 1),
+        ({"AAA": Outcome.TRANSIENT, "BBB": Outcome.TRANSIENT}, SourceError, 1),
     ],
 )
 def test_when_nothing_arrives(
@@ -294,19 +297,58 @@ def test_when_nothing_arrives(
     assert raised.value.exit_code == code
 
 
+def test_what_fails_alike_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from forecaster.cli.data import _report_outcomes
+
+    failed = [Outcome.TRANSIENT, Outcome.TRANSIENT]
+    detail = "Yahoo cannot be reached from here: no name resolution"
+    columns = {"symbol": ["AAA", "BBB"], "source": "yahoo", "outcome": failed, "rows": 0, "detail": detail}
+    columns |= {"change": "same"}
+    with pytest.raises(SourceError, match="None of 2 symbols arrived; transient: Yahoo cannot be reached"):
+        _report_outcomes(pd.DataFrame(columns), as_json=False)
+    assert capsys.readouterr().out == ""
+
+
 def test_the_watchlist(run: Run, tmp_path: Path) -> None:
     home = ["--home", tmp_path / "home"]
     assert run("watchlist", "list", *home).stdout == "The watchlist is empty.\n"
-    run("watchlist", "add", "msft", "AAPL", *home)
-    run("watchlist", "remove", "MSFT", *home)
+    said = run("watchlist", "add", "msft", "AAPL", *home).stdout.splitlines()
+    assert said[0] == "On the watchlist: MSFT, AAPL."
+    update = f"python -m forecaster update {home[0]} {home[1]} MSFT AAPL"
+    assert said[1] == f"No prices yet of MSFT, AAPL; bring prices: {update}"
+    assert "On it before: AAPL." in run("watchlist", "add", "AAPL", *home).stdout
+    said = run("watchlist", "remove", "MSFT", "nope", *home).stdout.splitlines()
+    assert said == ["Off the watchlist: MSFT. What is stored stays.", "Not on the watchlist: NOPE."]
     assert run("watchlist", "list", *home).stdout == "AAPL\n"
+
+
+def test_a_workspace_of_the_sample_says_what_it_cannot_have(run: Run, sample_workspace: Workspace) -> None:
+    home = ["--home", sample_workspace.home]
+    live = "for live prices: python -m forecaster quickstart --home mydata --source yahoo"
+    assert live in run("watchlist", "find", "coca", "cola", *home).stdout
+    assert live in run.refused("watchlist", "add", "KO", "META", *home)
+    assert "META" not in sample_workspace.watchlist
+    run("watchlist", "add", "META", *home)
+    assert "META" in sample_workspace.watchlist
+
+
+def test_a_workspace_of_files_says_how_to_go_on(run: Run, tmp_path: Path) -> None:
+    file, home = tmp_path / "own.csv", ["--home", tmp_path / "home"]
+    file.write_text(prices(last_sessions("2023-09-21", 40), "OWN"))
+    run("import", file, *home)
+    command = f"python -m forecaster import {home[0]} {home[1]} FILE"
+    assert command in run("watchlist", "find", "coca", *home).stdout
+    assert command in run("watchlist", "add", "MYCO", *home).stdout
+    for words in (["update"], ["forecast", "OTHER"], ["forecast", "OWN"]):
+        assert command in run.refused(*words, *home, code=2 if words == ["update"] else 1)
+    assert command in json.loads(run("doctor", "--json", *home).stdout)[0]["remedy"]
 
 
 def test_an_unknown_symbol(run: Run, trained_home: Path) -> None:
     message = run.refused("forecast", "ZZZ", "--home", trained_home)
     assert "ZZZ: not stored here" in message
     assert "AAPL" in message
-    assert "python -m forecaster update ZZZ" in message
+    assert "for live prices: python -m forecaster quickstart --home mydata --source yahoo" in message
 
 
 def test_a_day_before_the_first(run: Run, trained_home: Path) -> None:
@@ -349,9 +391,10 @@ def test_a_symbol_that_the_model_never_saw(run: Run, tmp_path: Path, trained_wor
     file, home = tmp_path / "new.csv", trained_workspace.home
     file.write_text(prices(last_sessions("2023-09-21", 400), "NEW"))
     assert "400" in run("import", file, "--home", home).stdout
-    report = json.loads(run("forecast", "NEW", "--home", home, "--json").stdout)
+    asked = ("forecast", "NEW", "--as-of", "2023-09-21", "--home", home, "--json")
+    report = json.loads(run(*asked).stdout)
     assert_sound(report, pd.Timestamp("2023-09-21"))
-    again = json.loads(run("forecast", "NEW", "--home", home, "--json").stdout)
+    again = json.loads(run(*asked).stdout)
     assert again == report
 
 
@@ -360,7 +403,7 @@ def test_too_little_history(run: Run, tmp_path: Path, trained_workspace: Workspa
     file.write_text(prices(last_sessions("2023-09-21", 40), "YOUNG"))
     run("import", file, "--home", home)
     before = written(home)
-    message = run.refused("forecast", "YOUNG", "--home", home)
+    message = run.refused("forecast", "YOUNG", "--as-of", "2023-09-21", "--home", home)
     assert "YOUNG: 40 sessions are too few" in message
     assert re.search(r"bring at least \d+$", message)
     assert written(home) == before
@@ -375,7 +418,7 @@ def without_forecasts(workspace: Workspace) -> Path:
 
 def test_a_damaged_model_file(run: Run, trained_workspace: Workspace) -> None:
     home = without_forecasts(trained_workspace)
-    for file in home.rglob("*.keras"):
+    for file in home.rglob("*.onnx"):
         file.write_bytes(file.read_bytes()[:2000])
     message = run.refused("forecast", "AAPL", "--home", home)
     assert "model" in message
@@ -385,7 +428,11 @@ def test_a_damaged_model_file(run: Run, trained_workspace: Workspace) -> None:
 def test_a_damaged_registry(run: Run, trained_workspace: Workspace) -> None:
     home = without_forecasts(trained_workspace)
     (home / "mlflow.db").write_bytes(b"garbage" * 1000)
-    message = run.refused("forecast", "AAPL", "--home", home)
+    run("forecast", "AAPL", "--home", home)
+    decided = trained_workspace.store.rows("decisions")
+    shutil.rmtree(home / "store" / "decisions")
+    trained_workspace.store.append("decisions", decided[decided["alias"] == CHALLENGER])
+    message = run.refused("models", "promote", "1", "--home", home)
     assert "mlflow.db" in message
     assert "--home" in message
 
@@ -410,7 +457,8 @@ def test_models(run: Run, trained_home: Path) -> None:
 
 def test_a_quickstart_on_a_ready_workspace_does_nothing(run: Run, trained_home: Path) -> None:
     before = written(trained_home)
-    assert run("quickstart", "--source", "sample", "--home", trained_home).stdout.startswith(
-        "Ready: model version 1"
-    )
+    again = run("quickstart", "--source", "sample", "--home", trained_home)
+    assert again.stdout.startswith("Ready: model version 1")
+    assert "on the bundled sample" in again.stderr
+    assert "quickstart --home mydata --source yahoo" in again.stderr
     assert written(trained_home) == before

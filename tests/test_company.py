@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster.events import COLUMNS, no_events
-from forecaster.features import assemble
+from forecaster.features import assemble, company
 from forecaster.features.bars import Bars
-from forecaster.features.company import AHEAD_NAMES, LONGEST, NAMES, Known, known
+from forecaster.features.company import AHEAD_NAMES, LONGEST, NAMES, Known, Told, placed
 from forecaster.history import history_of
 from forecaster.instruments import Instrument
 
@@ -60,6 +60,13 @@ def rows_of(told: list[dict[str, Any]]) -> pd.DataFrame:
     rows = pd.DataFrame([rest | one for one in told], columns=list(COLUMNS))
     typed = rows.astype(no_events().dtypes.to_dict())
     return typed.sort_values("known_at", kind="stable", ignore_index=True)
+
+
+def known(bars: Bars, exchange: str, events: pd.DataFrame) -> Known:
+    """The inputs of the only symbol that the events tell of, if they tell anything."""
+    told = list(placed(events, exchange).values()) or [Told()]
+    (only,) = told
+    return company.known(bars, only)
 
 
 def moved(exchange: str, moment: pd.Timestamp) -> int:

@@ -1,26 +1,36 @@
 """The pages, run by Streamlit's AppTest: numbers, states, and what they must not import."""
 
+import base64
+import io
 import itertools
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from market import BEGIN, DAYS, copied
+from pages import run
 from scipy import stats
 from streamlit.testing.v1 import AppTest
 from yahoo_stub import sessions, traded
 
+from forecaster import ledger
 from forecaster.config import Settings
-from forecaster.dashboard import PAGES
+from forecaster.dashboard import PAGES, bundle
 from forecaster.dashboard.texts import ago, command, count, lasted, plain
 from forecaster.ingest import runs, update
 from forecaster.ingest.pace import Pace
 from forecaster.ingest.unreported import NO_ACTIONS
 from forecaster.instruments import Instrument
+from forecaster.models.trained import Model
 from forecaster.sessions import next_sessions
 from forecaster.sources import Fetched, Outcome
 from forecaster.store import Store, now
@@ -33,26 +43,21 @@ DAY = pd.Timedelta(days=1)
 
 
 def show(monkeypatch, home: Path, **query: str) -> AppTest:
-    """Run the app on a workspace as a browser with this query would."""
-    monkeypatch.setenv("FORECASTER_HOME", str(home))
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
-
-
-def draw(monkeypatch, home: Path, path: str, **query: str) -> AppTest:
-    """Run one page by itself."""
-    monkeypatch.setenv("FORECASTER_HOME", str(home))
-    script = f"from forecaster.dashboard import PAGES, guarded\nguarded(PAGES[{path!r}][2])()"
-    app = AppTest.from_string(script, default_timeout=60)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
+    """Run the page Forecast."""
+    return run(monkeypatch, home, "forecast", **query)
 
 
 def metrics(app: AppTest) -> dict[str, str]:
     return {one.label: one.value for one in app.metric}
+
+
+def table_with(app: AppTest, column: str) -> pd.DataFrame:
+    return next(one.value for one in app.dataframe if column in one.value)
+
+
+def traces(app: AppTest) -> dict[str, dict]:
+    """What is drawn in the chart of the fan."""
+    return {one.get("name", ""): one for one in json.loads(app.get("plotly_chart")[0].proto.spec)["data"]}
 
 
 def texts(app: AppTest) -> str:
@@ -60,16 +65,23 @@ def texts(app: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
+def test_without_a_path_the_app_opens_today(monkeypatch, trained_home):
+    monkeypatch.setenv("FORECASTER_HOME", str(trained_home))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    assert not app.exception
+    assert app.title[0].value == "Today"
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_draws_without_an_error(monkeypatch, trained_home, path):
-    app = draw(monkeypatch, trained_home, path)
+    app = run(monkeypatch, trained_home, path)
     assert not app.exception
     assert not app.error
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_says_what_to_do_in_an_empty_workspace(monkeypatch, tmp_path, path):
-    app = draw(monkeypatch, tmp_path / "new", path)
+    app = run(monkeypatch, tmp_path / "new", path)
     assert not app.exception
     assert "python -m forecaster quickstart" in texts(app)
     assert not (tmp_path / "new").exists(), "reading makes nothing"
@@ -95,7 +107,7 @@ def test_the_figures_are_those_of_the_stored_forecast(monkeypatch, trained_home)
 def test_the_quantile_table_is_in_prices(monkeypatch, trained_home):
     app = show(monkeypatch, trained_home, symbol="AAPL")
     rows = Workspace(trained_home).forecasts("AAPL")
-    shown = app.dataframe[2].value
+    shown = table_with(app, "q01")
     assert list(shown["step"]) == list(range(1, 21))
     assert list(shown["session"]) == [
         pd.Timestamp(day) for day in next_sessions("XNAS", rows["cutoff"].iloc[0], 20)
@@ -111,7 +123,7 @@ def test_the_score_table_and_the_verdict_are_of_the_horizon_and_the_baseline_is_
     app = show(monkeypatch, trained_home, symbol="AAPL", horizon="10")
     workspace = Workspace(trained_home)
     scores = workspace.store.current("scores", where={"step": [10]}).sort_values("log_score")
-    shown = app.dataframe[0].value
+    shown = table_with(app, "gain")
     np.testing.assert_allclose(shown["log_score"], scores["log_score"])
     np.testing.assert_allclose(shown["mae"], scores["mae"])
     baseline = shown[shown["model"].str.startswith("Last price, rolling-250 Student-t")]
@@ -168,13 +180,18 @@ def test_bad_values_in_the_url_fall_back_to_the_default_view(monkeypatch, traine
 
 def test_the_sample_is_marked_as_a_demonstration(monkeypatch, trained_home):
     app = show(monkeypatch, trained_home)
-    assert [one.value for one in app.info] == [
+    (notice,) = [one.value for one in app.info]
+    assert notice.startswith(
         "Demonstration on the bundled sample: it ends in the past, and so do its forecasts."
-    ]
+    )
+    assert "`python -m forecaster quickstart --home mydata --source yahoo`" in notice
     assert not app.warning
     facts = app.table[0].value.set_index("What")["Value"]
     assert facts["Behind the exchange"] == "not counted for the sample"
     assert facts["Last stored session"] == r"2023\-09\-21"
+
+
+NEXT_WEEK = pd.Timestamp("2023-09-28 12:00", tz="UTC")
 
 
 def test_old_prices_and_an_older_forecast_are_said_with_their_remedies(monkeypatch, trained_workspace):
@@ -184,10 +201,12 @@ def test_old_prices_and_an_older_forecast_are_said_with_their_remedies(monkeypat
     store.append(
         "prices", pd.concat([bars, later]).assign(source="files", fetched_at=now(), tells_actions=False)
     )
+    monkeypatch.setattr("forecaster.dashboard.reads.now", lambda: NEXT_WEEK)
+    monkeypatch.setattr("forecaster.dashboard.forecast.now", lambda: NEXT_WEEK)
     app = show(monkeypatch, trained_workspace.home, symbol="AAPL")
     behind, old = (one.value for one in app.warning)
-    assert "sessions behind the exchange" in behind
-    assert "python -m forecaster update" in behind
+    assert "3 sessions behind the exchange" in behind
+    assert "python -m forecaster retrain --light" in behind
     assert old.startswith(
         "This forecast was made from the close of 2023-09-21; there are prices up to 2023-09-22."
     )
@@ -201,6 +220,7 @@ def test_prices_of_the_last_complete_session_are_not_called_old(monkeypatch, tra
         "prices", bars.assign(source="files", fetched_at=now(), tells_actions=False)
     )
     day = pd.Timestamp("2023-09-22 15:00", tz="UTC")
+    monkeypatch.setattr("forecaster.dashboard.reads.now", lambda: day)
     monkeypatch.setattr("forecaster.dashboard.forecast.now", lambda: day)
     assert not show(monkeypatch, trained_workspace.home, symbol="AAPL").warning
     monkeypatch.setattr("forecaster.dashboard.forecast.now", lambda: day + pd.Timedelta(hours=8))
@@ -261,64 +281,194 @@ def test_a_bad_setting_gives_one_clear_text(monkeypatch, trained_home):
     assert "bar\\_delay\\_minutes" in app.error[0].value
 
 
-def suppose(monkeypatch, home: Path, **values) -> AppTest:
-    """Fill the controls of "What if" and press Compute."""
-    app = show(monkeypatch, home, symbol="AAPL")
-    for name, value in values.items():
-        (control,) = [
-            one for one in (*app.selectbox, *app.slider, *app.number_input) if one.key == f"what-if-{name}"
-        ]
-        control.set_value(value)
-    return app.button(key="what-if-compute").click().run(timeout=200)
+def test_the_view_stands_in_the_url(monkeypatch, trained_home):
+    app = show(
+        monkeypatch, trained_home, symbol="AAPL", units="per cent", form="candles", loss="10", horizon="5",
+        compare="last price",
+    )  # fmt: skip
+    rows = Workspace(trained_home).forecasts("AAPL")
+    shown = table_with(app, "q01")
+    np.testing.assert_allclose(shown["q05"], 100 * np.expm1(rows["q05"]))
+    row = rows[rows["step"] == 5].iloc[0]
+    scale = row["sigma"] * np.sqrt((row["df"] - 2) / row["df"])
+    loss = stats.t.cdf((np.log(0.9) - row["mean"]) / scale, row["df"])
+    assert metrics(app)["Probability of a loss over 10 %"] == f"{100 * loss:.1f} %"
+    assert metrics(app)["90 % range, %"] == " to ".join(
+        f"{100 * np.expm1(row[end]):+.1f}" for end in ("q05", "q95")
+    )
+    drawn = traces(app)
+    assert {"Candle, hollow if up", "Volume", "Last price", "Last price: 90 % range"} <= set(drawn)
+    assert "Close" not in drawn
+    assert "GJR-GARCH was not written down" in texts(app)
+
+
+def test_the_range_of_gjr_garch_is_drawn_where_the_ledger_holds_it(monkeypatch, trained_workspace):
+    store = trained_workspace.store
+    rows = store.rows("forecasts", where={"model": ["rolling_t"], "symbol": ["AAPL"]})
+    store.append("forecasts", rows.assign(model="gjr_t"))
+    app = show(monkeypatch, trained_workspace.home, symbol="AAPL")
+    assert "GJR-GARCH: 90 % range" in traces(app)
+    assert "GJR-GARCH was not" not in texts(app)
+
+
+def test_a_ledger_of_earlier_days_is_shown_without_what_it_lacks(monkeypatch, trained_workspace):
+    store = trained_workspace.store
+    served = store.rows("forecasts", where={"model": ["served"]})
+    shutil.rmtree(store.folder / "forecasts")
+    store.append("forecasts", served)
+    app = show(monkeypatch, trained_workspace.home, symbol="AAPL", compare="last price")
+    assert not app.exception
+    assert not app.error
+    assert "Last price: 90 % range" not in traces(app)
+    assert "Last price" in traces(app)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Outcome.RATE_LIMITED, "**Rate limited.** yahoo refused further requests 2 hours ago."),
+        (Outcome.TRANSIENT, "**Offline.** yahoo did not answer properly 2 hours ago."),
+        (Outcome.GONE, "**No new prices.** yahoo was asked 2 hours ago."),
+    ],
+)
+def test_a_source_that_did_not_deliver_is_told(monkeypatch, trained_workspace, outcome, words):
+    store, moment = trained_workspace.store, pd.Timestamp("2023-09-22 15:00", tz="UTC")
+    bars = trained_workspace.history(symbols=["AAPL"]).prices
+    store.append("prices", bars.assign(source="yahoo", fetched_at=now(), tells_actions=False))
+    asked = {"symbol": "AAPL", "source": "yahoo", "outcome": str(outcome), "rows": 0, "detail": "*busy*."}
+    when = now() - pd.Timedelta(hours=2)
+    row = pd.DataFrame([asked]).assign(recorded_at=when, started_at=when, change="")
+    store.append("updates", row.assign(recorded_at=now() + DAY))
+    monkeypatch.setattr("forecaster.dashboard.reads.now", lambda: moment)
+    monkeypatch.setattr("forecaster.dashboard.forecast.now", lambda: now() + DAY + pd.Timedelta(hours=2))
+    app = show(monkeypatch, trained_workspace.home, symbol="AAPL")
+    (said,) = [one.value for one in app.warning if "asked" in one.value or "yahoo" in one.value]
+    assert said.startswith(words)
+    assert r"\*busy\*" in said
+
+
+def suppose(monkeypatch, home: Path, symbol: str = "AAPL", **values: str) -> AppTest:
+    """Open the page with a scenario in its address."""
+    app = show(monkeypatch, home, symbol=symbol, **{"what-if": "true"}, **values)
+    assert not app.exception
+    return app
 
 
 def test_what_if_waits_until_something_is_supposed(monkeypatch, trained_home):
     app = suppose(monkeypatch, trained_home)
-    assert not app.exception
-    assert any("Nothing is supposed yet" in one.value for one in app.info)
-    days = [str(day.date()) for day in pd.to_datetime(next_sessions("XNAS", pd.Timestamp("2023-09-21"), 20))]
-    assert app.selectbox(key="what-if-date").options == days
-    (points,) = [one for one in app.number_input if one.key == "what-if-vix"]
-    assert points.disabled
-    assert "No volatility index is known at" in points.help
+    assert "Choose an event, or move the market" in texts(app)
     assert "No volatility index is known at" in texts(app).replace("\\", "")
+    assert not [name for name in traces(app) if name.startswith("What if")]
 
 
 def test_what_if_draws_both_forecasts_of_the_command_line(monkeypatch, trained_home):
-    app = suppose(monkeypatch, trained_home, kind="leadership", tone=-0.5, market=-3.0)
-    assert not app.exception
+    app = suppose(monkeypatch, trained_home, event="leadership", day="3", tone="-0.5", market="-3")
     assert not app.error
-    shown = next(one.value for one in app.dataframe if "what if: median" in one.value)
-    assert list(shown["step"]) == [1, 5, 10, 20]
-    rows = Workspace(trained_home).forecasts("AAPL").set_index("step").loc[list(shown["step"])]
+    words = ["leadership@2023-09-26:-0.5", "market=-3%"]
+    rows = Workspace(trained_home).what_if("AAPL", words).forecasts
+    supposed = rows[rows["scenario"] == "what if"].set_index("step")
+    base = supposed["base_price"].iloc[0]
+    drawn = np.array(decoded(traces(app)["What if: q05"]["y"]))
+    np.testing.assert_allclose(drawn, [base, *base * np.exp(supposed["q05"])])
+    deltas = {one.label: one.delta for one in app.metric}
+    assert deltas["Probability of a rise"] == f"what if: {100 * supposed.loc[20, 'prob_up']:.1f} %"
+    shown = table_with(app, "what if: median")
+    assert list(shown["step"]) == [1, 3, 5, 10, 20]
     np.testing.assert_allclose(
-        shown["as it stands: median"], rows["base_price"] * np.exp(rows["q50"]), atol=1e-3
+        shown["what if: median"], base * np.exp(supposed.loc[list(shown["step"]), "q50"])
     )
-    assert (shown["what if: 5 %"] != shown["as it stands: 5 %"]).all()
     said = texts(app).replace("\\", "")
-    assert "What if leadership@2023-09-22:-0.5, market=-3%" in said
+    assert "What if news of the leadership comes on 26 Sep 2023 with a tone of \N{MINUS SIGN}0.5" in said
+    assert " and the market closed 3 % lower" in said
     assert "Not causal: " in said
     assert any("events of the kind leadership" in one.value for one in app.warning)
+
+
+def decoded(values: list | dict) -> list:
+    """Read an array of a figure, which may be packed."""
+    if isinstance(values, list):
+        return values
+    return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).tolist()
+
+
+def test_what_if_stays_while_the_view_changes_and_follows_the_symbol(monkeypatch, trained_home):
+    app = suppose(monkeypatch, trained_home, market="-3")
+    before = table_with(app, "what if: median")
     app.button_group(key="horizon").set_value(1).run()
-    assert any("what if: median" in one.value for one in app.dataframe), "the answer stays"
+    pd.testing.assert_frame_equal(table_with(app, "what if: median"), before)
     app.selectbox(key="symbol").set_value("META").run()
-    assert not any("what if: median" in one.value for one in app.dataframe), "it was of another symbol"
+    base = Workspace(trained_home).forecasts("META")["base_price"].iloc[0]
+    assert abs(table_with(app, "what if: median")["what if: median"].iloc[0] / base - 1) < 0.1
+    app.toggle(key="what-if").set_value(False).run()
+    assert not any("what if: median" in one.value for one in app.dataframe)
+
+
+@pytest.mark.parametrize("query", [{"market": "x"}, {"market": "-90"}, {"event": "y"}, {"day": "1e9"}])
+def test_a_scenario_in_the_url_that_makes_no_sense_supposes_nothing(monkeypatch, trained_home, query):
+    app = suppose(monkeypatch, trained_home, **query)
+    assert not app.error
+    assert "Choose an event, or move the market" in texts(app)
+
+
+def test_an_error_of_what_if_is_told_as_it_is(monkeypatch, trained_workspace):
+    shutil.rmtree(trained_workspace.home / "artifacts")
+    app = suppose(monkeypatch, trained_workspace.home, event="policy")
+    (error,) = app.error
+    assert "the folder of the models, is gone" in error.value.replace("\\", "")
+
+
+def test_the_zip_says_that_the_model_is_gone(trained_home, tmp_path):
+    home = shutil.copytree(trained_home, tmp_path / "home")
+    shutil.rmtree(home / "artifacts")
+    workspace = Workspace(home)
+    rows = workspace.forecasts("AAPL")
+    packed = bundle.pack(workspace.registry, workspace.store, rows, rows[:0])
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert "the folder of the models, is gone" in archive.read("model/MISSING.txt").decode()
+
+
+def test_the_zip_holds_what_made_the_forecast(trained_home, tmp_path):
+    workspace = Workspace(trained_home)
+    rows = workspace.forecasts("AAPL")
+    beside = ledger.beside(workspace.store, rows)
+    packed = bundle.pack(workspace.registry, workspace.store, rows, beside)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("model/")])
+        held = {name: archive.read(name).decode() for name in archive.namelist() if "model/" not in name}
+    again = Model.load(tmp_path / "model").forecast(workspace.history(as_of=rows["cutoff"].iloc[0]), ["AAPL"])
+    np.testing.assert_allclose(again["sigma"], rows["sigma"], rtol=1e-6)
+    assert not [name for name in held if name.endswith((".pkl", ".toml", ".db"))]
+    issued = pd.read_csv(io.StringIO(held["forecast.csv"]))
+    assert list(issued["model"].unique()) == ["served", "rolling_t"]
+    np.testing.assert_allclose(issued["q05"][:20], rows["q05"])
+    np.testing.assert_allclose(issued["price_q05"][:20], rows["base_price"] * np.exp(rows["q05"]))
+    assert json.loads(held["forecast.json"])["symbol"] == "AAPL"
+    card = json.loads(held["card.json"])
+    assert card["recipe_hash"] == rows["recipe_hash"].iloc[0]
+    prices = pd.read_csv(io.StringIO(held["prices.csv"]), parse_dates=["session"])
+    assert set(prices["symbol"]) == set(card["universe"])
+    assert prices["session"].max() == rows["cutoff"].iloc[0]
+    assert "champion" in set(pd.read_csv(io.StringIO(held["decisions.csv"]))["alias"])
+    assert "forecast AAPL --as-of 2023-09-21 --version 1" in held["README.txt"]
 
 
 @pytest.mark.slow
-def test_an_error_of_what_if_is_told_as_it_is(monkeypatch, trained_workspace):
-    (trained_workspace.home / "mlflow.db").unlink()
-    app = suppose(monkeypatch, trained_workspace.home, kind="policy")
-    assert not app.exception
-    (error,) = app.error
-    assert error.value.startswith("The registry has no model version")
-
-
-def test_what_if_is_given_up_after_its_time(monkeypatch, trained_home):
-    monkeypatch.setattr("forecaster.dashboard.what_if.LONGEST", 0)
-    app = suppose(monkeypatch, trained_home, kind="policy")
-    (error,) = app.error
-    assert error.value.startswith("No answer within 0 s")
+def test_a_scenario_brings_in_neither_tensorflow_nor_mlflow(trained_home):
+    script = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        "page = 'from forecaster.dashboard import PAGES, guarded; guarded(PAGES[\"forecast\"][2])()'\n"
+        "app = AppTest.from_string(page, default_timeout=60)\n"
+        "app.query_params['what-if'], app.query_params['market'] = 'true', '-3'\n"
+        "app.run()\n"
+        "assert any('what if: median' in one.value for one in app.dataframe)\n"
+        "print(sorted({'tensorflow', 'keras', 'mlflow', 'yfinance'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True,
+        env=os.environ | {"FORECASTER_HOME": str(trained_home)},
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_dashboard_brings_in_neither_tensorflow_nor_mlflow():
@@ -367,7 +517,7 @@ def test_commands_name_the_workspace_unless_it_is_the_default_one(monkeypatch, t
 def test_reading_leaves_the_store_as_it_was(monkeypatch, trained_workspace, path):
     store = Store(trained_workspace.home / "store")
     before = sorted(path.relative_to(store.folder) for path in store.folder.rglob("*"))
-    draw(monkeypatch, trained_workspace.home, path)
+    run(monkeypatch, trained_workspace.home, path)
     assert sorted(path.relative_to(store.folder) for path in store.folder.rglob("*")) == before
 
 
@@ -411,7 +561,7 @@ def bring(home: Path, source: Memory, moment: pd.Timestamp = NOON) -> None:
 def data_page(monkeypatch, home: Path, moment: pd.Timestamp = NOON, **query: str) -> AppTest:
     """Draw the data page as it looks at a moment."""
     monkeypatch.setattr("forecaster.dashboard.data.now", lambda: moment)
-    app = draw(monkeypatch, home, "data", **query)
+    app = run(monkeypatch, home, "data", **query)
     assert not app.exception
     assert not app.error
     return app
@@ -419,7 +569,10 @@ def data_page(monkeypatch, home: Path, moment: pd.Timestamp = NOON, **query: str
 
 def tables(app: AppTest) -> dict[str, pd.DataFrame]:
     """Tables of the page under the first column that only they have."""
-    marks = {"behind": "freshness", "sessions": "missing", "reason": "quarantine", "state": "runs"}
+    marks = {
+        "behind": "freshness", "added": "sources", "sessions": "missing", "reason": "quarantine",
+        "state": "runs",
+    }  # fmt: skip
     return {
         next(name for mark, name in marks.items() if mark in one.value): one.value for one in app.dataframe
     }
@@ -593,3 +746,60 @@ def test_a_market_factor_is_listed_with_its_own_reach(monkeypatch, tmp_path):
     assert str(row["last"].date()) == "2024-05-31"
     assert pd.isna(row["behind"])
     assert "No run of an update is on record" in app.info[0].value
+
+
+def test_each_source_is_told_with_its_gravest_outcome(monkeypatch, tmp_path):
+    source = Memory({"AAA": bars(), "BBB": bars()}, {"LOST": (Outcome.GONE, "no such symbol")})
+    bring(tmp_path, source)
+    store = Store(tmp_path / "store")
+    factor = {"symbol": ["factor:rate_10y"], "source": "yahoo", "outcome": "ok", "rows": 22, "detail": ""}
+    store.append("updates", pd.DataFrame(factor).assign(change="", recorded_at=NOON, started_at=NOON))
+    told = pd.DataFrame(
+        [
+            ("AAA", "news", "ok", 3, ""), ("BBB", "news", "rate_limited", 0, "come back later"),
+            ("AAA", "filings", "ok", 5, ""),
+        ],
+        columns=["symbol", "source", "outcome", "rows", "detail"],
+    )  # fmt: skip
+    store.append("event_updates", told.assign(recorded_at=NOON))
+    rows = tables(data_page(monkeypatch, tmp_path))["sources"].set_index(["what", "source"])
+    assert rows[["outcome", "ok", "asked", "added"]].to_dict("split")["data"] == [
+        ["ok", 1, 1, 5],
+        ["rate limited", 1, 2, 3],
+        ["ok", 1, 1, 22],
+        ["gone", 2, 3, 2 * len(bars())],
+    ]
+    assert list(rows.index) == [
+        ("events", "filings"), ("events", "news"), ("market factors", "yahoo"), ("prices", "memory"),
+    ]  # fmt: skip
+    assert rows.loc[("events", "news"), "detail"] == "come back later"
+
+
+def test_live_scores_stand_beside_those_of_the_backtest(monkeypatch, market_home, tmp_path):
+    market = copied(shutil.copytree(market_home, tmp_path / "market"))
+    for day in DAYS[DAYS > BEGIN][:3]:
+        market.at(day).run("light")
+    app = run(monkeypatch, market.home, "models")
+    assert re.search(r"nats over the last price on 3 dates, .* in the backtest on \d+", texts(app))
+    shown = next(one.value for one in app.dataframe if "model" in one.value)
+    assert sorted(shown["model"].unique()) == [
+        "Last price, rolling-250 Student-t",
+        "Served: pool, calibrated",
+    ]
+    assert (shown.loc[shown["step"] == 1, "forecasts"] == 9).all()
+
+
+def test_a_forecast_that_is_too_old_is_not_shown(monkeypatch, market_home):
+    app = show(monkeypatch, market_home, symbol="AAA")
+    assert not app.exception
+    assert "Too old to be shown" in texts(app)
+    assert "complete sessions ago" in texts(app)
+    assert not app.metric
+
+
+def test_a_model_that_loses_to_the_last_price_says_so(monkeypatch, trained_workspace):
+    assert "loses to the last price" not in texts(show(monkeypatch, trained_workspace.home))
+    store = trained_workspace.store
+    rows = store.current("scores").assign(log_score_gain=-0.1, log_score_p=0.001, recorded_at=now())
+    store.append("scores", rows)
+    assert "This model loses to the last price" in texts(show(monkeypatch, trained_workspace.home))

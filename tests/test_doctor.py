@@ -68,7 +68,9 @@ def empty(tmp_path: Path) -> Workspace:
 
 def test_a_sound_workspace_and_an_empty_one(sample_workspace: Workspace, empty: Workspace) -> None:
     assert examine(sample_workspace) == []
-    assert examine(empty) == []
+    (nothing,) = examine(empty)
+    assert (nothing.level, nothing.what) == ("fault", f"there is no workspace at {empty.home}")
+    assert "quickstart" in nothing.remedy
     assert not empty.home.exists()
 
 
@@ -194,7 +196,14 @@ def test_on_the_command_line(tmp_path: Path, sample_workspace: Workspace) -> Non
     assert run("doctor", *home).stdout.startswith("Nothing to mend: disk, tables, schema, ")
     assert json.loads(run("doctor", "--json", *home).stdout) == []
     sample_workspace.watch(["MSFT"])
-    assert "MSFT" in run("doctor", *home).stdout
+    (finding,) = json.loads(run("doctor", "--json", *home).stdout)
+    assert finding["what"] == "MSFT is watched and has no prices"
+    assert (
+        "for live prices: python -m forecaster quickstart --home mydata --source yahoo" in finding["remedy"]
+    )
+    assert f"python -m forecaster watchlist remove --home {sample_workspace.home} MSFT" in finding["remedy"]
+    assert "there is no workspace at" in run("doctor", "--home", tmp_path / "nowhere", code=1).stdout
+    assert not (tmp_path / "nowhere").exists()
     shutil.rmtree(sample_workspace.store.folder / "instruments")
     rows = json.loads(run("doctor", "--json", *home, code=1).stdout)
     assert {"check", "level", "what", "remedy"} == set(rows[0])

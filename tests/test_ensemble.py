@@ -19,6 +19,7 @@ from forecaster.models.distribution import StudentT, log_pool
 from forecaster.models.ensemble import Ensemble, classical
 from forecaster.models.tabulate import distribution_of
 from forecaster.models.trained import Model
+from forecaster.store import now
 from forecaster.windows import Windows
 from forecaster.workflow import train
 from forecaster.workspace import Workspace
@@ -64,8 +65,29 @@ def test_a_classical_model_survives_json_to_the_bit(windows: Windows, recipe: Re
 
 def test_a_model_with_all_its_parts_survives_its_files(model: Model, past: History, tmp_path: Path) -> None:
     model.save(tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".keras", ".json"}
-    pd.testing.assert_frame_equal(Model.load(tmp_path).forecast(past), model.forecast(past))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".keras", ".onnx", ".json"}
+    pd.testing.assert_frame_equal(Model.load(tmp_path, keras=True).forecast(past), model.forecast(past))
+
+
+def test_what_it_is_compared_with_is_written_beside_and_read_again(
+    model: Model, past: History, tmp_path: Path
+) -> None:
+    rows = model.read(model.windows(past), past.symbols, with_compared=True)
+    assert list(rows["model"].unique()) == [SERVED, "rolling_t", "gjr_t"]
+    (gjr,) = [one for one in model.ensemble.beside if one.name == "gjr_t"]
+    windows = model.windows(past)
+    alone = gjr.forecast(windows, np.array([windows.last_end("NVDA")]))
+    mine = rows[(rows["symbol"] == "NVDA") & (rows["model"] == "gjr_t")]
+    np.testing.assert_array_equal(mine["sigma"], alone.sigma[0])
+    store = Workspace(tmp_path).store
+    stamp = {"version": "1", "recipe_hash": "r", "store_version": 0, "issued_at": now()}
+    ledger.issue(store, rows.assign(**stamp))
+    standing = ledger.latest(store, "NVDA")
+    assert set(standing["model"]) == {SERVED}
+    beside = ledger.beside(store, standing)
+    assert list(beside["model"].unique()) == ["gjr_t", "rolling_t"]
+    np.testing.assert_array_equal(beside.loc[beside["model"] == "gjr_t", "q05"], mine["q05"])
+    assert set(ledger.stood(store, "r")["model"]) == {SERVED}, "what is settled and carried on is the same"
 
 
 def test_it_is_the_members_pool_widened_by_each_symbol_s_adjustment(model: Model, past: History) -> None:
@@ -104,7 +126,7 @@ def test_a_symbol_that_no_backtest_knows_is_not_adjusted(model: Model, past: His
 
 
 def test_without_evidence_weights_are_equal(past: History, model: Model, recipe: Recipe) -> None:
-    plain = Ensemble.of(recipe, model.ensemble.beside, model.ensemble.networks)
+    plain = Ensemble.of(recipe, model.ensemble.beside, model.ensemble.networks, model.ensemble.last_price)
     np.testing.assert_allclose(plain.weights, 0.25)
     assert plain.adjustments == {}
 
@@ -122,7 +144,8 @@ def test_each_part_can_be_switched_off(
 ) -> None:
     other = recipe.but(**change)
     beside = [] if part == "beside" else model.ensemble.beside
-    made = Ensemble.of(other, beside, model.ensemble.networks, evidence.forecasts)
+    ensemble = model.ensemble
+    made = Ensemble.of(other, beside, ensemble.networks, ensemble.last_price, evidence.forecasts)
     expected: object = {"adjustments": {}, "weights": np.full((4, 20), 0.25), "beside": ()}[part]
     np.testing.assert_equal(getattr(made, part), expected)
 
@@ -156,10 +179,11 @@ def test_served_forecasts_of_a_walk_are_calibrated_on_what_was_known(evidence: B
 def test_the_ledger_carries_the_calibration_on(trained_workspace: Workspace) -> None:
     """From the adjustments of the last issue on, by what has been settled since, as a plain loop says."""
     store = trained_workspace.store
-    version, _ = trained_workspace.registry.load()
     history = trained_workspace.history()
     symbol = history.symbols[0]
     sessions = history.bars(symbol)["session"].to_numpy()
+    rows = history.traded[history.traded["symbol"] == symbol]
+    traded = rows.set_index("session")["close"]
     # Issued on three sessions of the past, as a service that started then would have done.
     issued = trained_workspace.forecasts(symbol)
     parts = []
@@ -168,8 +192,8 @@ def test_the_ledger_carries_the_calibration_on(trained_workspace: Workspace) -> 
         ahead = np.append(sessions[at + 1 :], pd.bdate_range(sessions[-1], periods=21)[1:])[:20]
         parts.append(
             issued.assign(
-                cutoff=pd.Timestamp(sessions[at]), session=ahead, version="9", adjustment=0.01 * back,
-                issued_at=issued["issued_at"],
+                cutoff=pd.Timestamp(sessions[at]), session=ahead, recipe_hash="9", adjustment=0.01 * back,
+                base_price=traded[sessions[at]], issued_at=issued["issued_at"],
             )
         )  # fmt: skip
     store.append("forecasts", pd.concat(parts))
@@ -189,7 +213,7 @@ def test_the_ledger_carries_the_calibration_on(trained_workspace: Workspace) -> 
                 told = (of_step["df"] + 1) * squared / (of_step["df"] + squared) - 1
                 state = 0.995 * state + 0.004 / step * told
         assert found[symbol][step - 1] == pytest.approx(state, rel=1e-9)
-    assert ledger.carried(store, version, [symbol], history.until("2020-01-02")) == {}
+    assert ledger.carried(store, "9", [symbol], history.until("2020-01-02")) == {}
 
 
 def test_issued_forecasts_say_how_they_were_calibrated(trained_workspace: Workspace) -> None:
@@ -222,5 +246,8 @@ def test_strange_inputs_are_of_low_confidence_and_the_usual_ones_are_not(model: 
     at = windows.panel.names.index("previous_day.range")
     values[end, at] = 9.0
     strange = replace(windows, panel=replace(windows.panel, values=values))
-    assert "previous_day.range is 9" in model.doubt(strange, end)
+    assert (
+        "The log trading range of the last session (in units of the volatility before) is 9"
+        in model.doubt(strange, end)
+    )
     assert replace(model, novelty=None).doubt(strange, end) == ""

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from forecaster.benchmark.inputs import read_inputs
 from forecaster.errors import UsageError
-from forecaster.features import Panel, assemble, exogenous
+from forecaster.features import Panel, ahead, assemble, exogenous
 from forecaster.features.bars import Bars
-from forecaster.features.exogenous import AHEAD_NAMES, Shock, ahead, require_shockable, surroundings
+from forecaster.features.exogenous import Shock, require_shockable, surroundings
 from forecaster.history import History, history_of
 from forecaster.instruments import Instrument
 from forecaster.sessions import calendar, closes
@@ -262,7 +262,9 @@ def test_the_market_index_is_seen_at_its_own_close(told: History) -> None:
 
 
 def test_the_sessions_after_are_known_ahead() -> None:
-    table = pd.DataFrame(ahead(NEW_YORK), columns=list(AHEAD_NAMES), index=calendar(NEW_YORK).sessions)
+    table = pd.DataFrame(
+        ahead.columns(NEW_YORK), columns=list(ahead.NAMES), index=calendar(NEW_YORK).sessions
+    )
     after = np.exp(table["days_closed_after"])
     assert after["2024-03-28"] == pytest.approx(4), "Easter from Thursday to Monday"
     assert after["2024-07-03"] == pytest.approx(2), "a holiday within the week"
@@ -485,6 +487,7 @@ def test_events_of_several_files_are_told_and_those_of_others_left_out(prices: P
     assert not any("Company events" in note for note in read_inputs(prices).notes)
 
 
+@pytest.mark.slow
 def test_the_commands_take_several_files_of_events(prices: Path, tmp_path: Path) -> None:
     for name, content in (("a.csv", RESULTS), ("b.csv", LEADERS)):
         (tmp_path / name).write_text(content)

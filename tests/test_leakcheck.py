@@ -759,6 +759,7 @@ def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(KINDS, name, lambda recipe, seeds, name=name, width=width: Timeless(name, width))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("timeless")
 def test_weights_learned_on_later_outcomes_are_named(long: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_walk, "_known", lambda forecasts, fold: forecasts)

@@ -13,8 +13,7 @@ from forecaster.evaluation.folds import Plan
 from forecaster.evaluation.perturbation import perturb as rewrite
 from forecaster.evaluation.perturbation import with_events
 from forecaster.events import KINDS, SCHEDULED
-from forecaster.features import assemble
-from forecaster.features.exogenous import AHEAD_NAMES, ahead
+from forecaster.features import ahead, assemble
 from forecaster.history import History
 from forecaster.models import CLASSICAL, NETWORKS, kind
 from forecaster.sessions import calendar
@@ -251,7 +250,7 @@ def test_a_model_of_two_exchanges_does_not_see_what_closes_after_its_refit(
 
 
 def test_a_closure_that_nobody_planned_is_not_known_ahead() -> None:
-    flags = pd.DataFrame(ahead("XNYS"), columns=list(AHEAD_NAMES), index=calendar("XNYS").sessions)
+    flags = pd.DataFrame(ahead.columns("XNYS"), columns=list(ahead.NAMES), index=calendar("XNYS").sessions)
     after_the_storm = flags.loc["2012-10-31"]
     assert after_the_storm["days_closed"] == 0.0
     assert flags.loc["2012-09-04", "days_closed"] == pytest.approx(np.log(4)), "Labour Day is planned"

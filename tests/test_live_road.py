@@ -53,6 +53,7 @@ def last_run(home: Path) -> dict[str, Any]:
     return Store(home / "store").current("runs").iloc[-1].to_dict()
 
 
+@pytest.mark.slow
 def test_from_a_first_update_to_a_released_row(run: Run, yahoo: YahooStub, home: Path) -> None:
     first = outcomes(run, home, "AAA", "BBB", "--source", "yahoo")
     assert {symbol: row["outcome"] for symbol, row in first.items()} == dict.fromkeys(

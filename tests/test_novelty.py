@@ -11,7 +11,10 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
+from forecaster.config import GROUPS
 from forecaster.errors import ModelError, TooLittleHistory
+from forecaster.features import names_of
+from forecaster.features.titles import TITLES, unlike_training
 from forecaster.models import novelty
 from forecaster.models.novelty import LEVEL, Novelty
 
@@ -165,3 +168,10 @@ def test_what_does_not_fit_is_refused() -> None:
     for damaged in ({**card, "precision": card["precision"][:-1]}, {**card, "low": ["x"]}, {"names": []}):
         with pytest.raises(ModelError, match="train again"):
             Novelty.from_json(damaged)
+
+
+def test_every_input_has_a_title_in_words() -> None:
+    names, ahead = names_of(GROUPS)
+    assert set(TITLES) == {*names, *ahead}
+    said = unlike_training("trend.return_5", 3.0, -1.0, 1.0)
+    assert said.startswith("The return over 5 sessions (in units of the volatility before) is 3;")

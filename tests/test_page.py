@@ -1,6 +1,5 @@
 """The benchmark's report: one sound file that no request leaves, and figures that show what was scored."""
 
-import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,9 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from playwright.sync_api import sync_playwright
+from browsing import CLIPPED
 from scipy import stats
-from test_browser import CLIPPED, NAMES, SWITCHES
 
 from forecaster.benchmark.event_sections import WithoutDates
 from forecaster.benchmark.page import write_page
@@ -459,25 +457,20 @@ def test_what_was_not_tested_has_no_interval(scores):
 
 
 @pytest.mark.browser
-def test_the_page_is_drawn_whole_on_a_desk_and_on_a_phone(page):
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip("no Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
-        for width, theme in ((1280, "light"), (390, "dark")):
-            tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-            asked: list[str] = []
-            errors: list[str] = []
-            tab.on("request", lambda request, asked=asked: asked.append(request.url))
-            tab.on("console", lambda said, errors=errors: errors.append(said.text))
-            tab.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
-            tab.goto(page.as_uri())
-            figures = tab.locator("figure").count()
-            assert tab.locator(".js-plotly-plot .main-svg .cartesianlayer").count() >= figures
-            tab.evaluate(SETTLED)
-            assert tab.evaluate(CLIPPED) == []
-            assert not tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-            assert asked == [page.as_uri()]
-            assert not errors
-        browser.close()
+def test_the_page_is_drawn_whole_on_a_desk_and_on_a_phone(browser, page):
+    for width, theme in ((1280, "light"), (390, "dark")):
+        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        asked: list[str] = []
+        errors: list[str] = []
+        tab.on("request", lambda request, asked=asked: asked.append(request.url))
+        tab.on("console", lambda said, errors=errors: errors.append(said.text))
+        tab.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        tab.goto(page.as_uri())
+        figures = tab.locator("figure").count()
+        assert tab.locator(".js-plotly-plot .main-svg .cartesianlayer").count() >= figures
+        tab.evaluate(SETTLED)
+        assert tab.evaluate(CLIPPED) == []
+        assert not tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        assert asked == [page.as_uri()]
+        assert not errors
+        tab.close()

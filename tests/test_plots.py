@@ -1,12 +1,17 @@
 """Figures: what is drawn is what was forecast, at the sessions it was forecast for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from forecaster.event_marks import marks
+from forecaster.events import no_events
+from forecaster.fan_plots import plot_forecast
 from forecaster.history import History
-from forecaster.plots import BOUNDS, RANGES, plot_forecast, plot_scores
+from forecaster.plots import BOUNDS, RANGES, plot_scores
 from forecaster.sessions import next_sessions
 from forecaster.tables import QUANTILE_COLUMNS, QUANTILES
 
@@ -94,18 +99,97 @@ def test_no_mark_is_drawn_unless_asked_for(history, forecast):
 
 
 def test_the_axis_leaves_out_days_without_a_session_and_no_other(figure, history):
-    left_out = set(figure.layout.xaxis.rangebreaks[0]["values"])
-    drawn = {str(pd.Timestamp(day).date()) for one in figure.data for day in one.x}
+    weekend, single = figure.layout.xaxis.rangebreaks
+    drawn = {pd.Timestamp(day) for one in figure.data for day in one.x}
+    assert tuple(weekend["bounds"]) == ("sat", "mon")
+    assert max(day.day_of_week for day in drawn) == 4
+    left_out = {pd.Timestamp(day) for day in single["values"]}
     assert not left_out & drawn
-    days = pd.date_range(min(drawn), max(drawn))
-    assert {str(day.date()) for day in days if day.day_of_week >= 5} <= left_out
-    assert "2023-09-04" in left_out, "Labor Day"
+    assert max(day.day_of_week for day in left_out) <= 4
+    assert pd.Timestamp("2023-09-04") in left_out, "Labor Day"
+    weekdays = pd.bdate_range(min(drawn), max(drawn))
+    assert set(weekdays) - drawn == left_out
+
+
+def test_candles_are_the_bars_and_volume_stands_below(history, forecast):
+    figure = plot_forecast(history, forecast, "AAPL", sessions=60, candles=True)
+    (candles,) = [one for one in figure.data if one.type == "candlestick"]
+    bars = history.bars("AAPL").tail(60)
+    for part in ("open", "high", "low", "close"):
+        np.testing.assert_array_equal(getattr(candles, part), bars[part])
+    assert candles.increasing.fillcolor != candles.decreasing.fillcolor, "told apart by more than a hue"
+    volume = trace(figure, "Volume")
+    np.testing.assert_array_equal(volume.y, bars["volume"])
+    assert figure.layout.yaxis2.domain[1] < figure.layout.yaxis.domain[0]
+    assert not [one for one in figure.data if one.name == "Close"]
+
+
+def test_per_cent_are_of_the_last_price(history, forecast):
+    figure = plot_forecast(history, forecast, "AAPL", sessions=60, mark=5, percent=True)
+    np.testing.assert_allclose(trace(figure, "Median").y, [0, *100 * np.expm1(forecast["q50"])], atol=1e-12)
+    np.testing.assert_allclose(trace(figure, "Last price").y, 0)
+    close = history.bars("AAPL")["close"].tail(60)
+    np.testing.assert_allclose(trace(figure, "Close").y, 100 * (close / BASE - 1))
+    assert figure.layout.yaxis.title.text == "From the last price, %"
+
+
+def test_ranges_to_compare_with_are_lines_of_their_own_dash(history, forecast):
+    beside = pd.concat([forecast.assign(model=name) for name in ("rolling_t", "gjr_t")])
+    figure = plot_forecast(history, forecast, "AAPL", beside=beside)
+    dashes = set()
+    for name in ("Last price: 90 % range", "GJR-GARCH: 90 % range"):
+        edge = trace(figure, name)
+        np.testing.assert_allclose(edge.y, [BASE, *BASE * np.exp(forecast["q95"])])
+        np.testing.assert_allclose(edge.customdata, [BASE, *BASE * np.exp(forecast["q05"])])
+        dashes.add(edge.line.dash)
+    assert len(dashes) == 2
+
+
+def event(kind: str, happened: str, known: str, title: str = "") -> dict:
+    moments = {"happened_at": pd.Timestamp(happened, tz="UTC"), "known_at": pd.Timestamp(known, tz="UTC")}
+    row = {"symbol": "AAPL", "kind": kind, "tone": -0.5, "magnitude": np.nan, "title": title, "url": ""}
+    return row | moments | {"source": "files"}
+
+
+@pytest.fixture
+def told(history: History) -> History:
+    """The history with results after a Thursday's close, a plan, and the plan that replaced it."""
+    rows = [
+        event("results", "2023-08-03 20:30", "2023-08-03 20:30", "Sales <fell>"),
+        event("results_scheduled", "2023-10-02 20:30", "2023-09-01 12:00"),
+        event("results_scheduled", "2023-10-05 12:00", "2023-09-15 12:00"),
+    ]
+    events = pd.DataFrame(rows).astype(no_events().dtypes.to_dict())
+    bars = history.traded.assign(dividend=0.0)
+    paid = (bars["symbol"] == "AAPL") & (bars["session"] == "2023-08-11")
+    return replace(history, events=events, traded=bars.assign(dividend=np.where(paid, 0.24, 0.0)))
+
+
+def test_events_stand_at_the_session_they_move_and_plans_ahead_are_the_last_ones(told):
+    found = marks(told, "AAPL")
+    late = found[found["session"] >= "2023-08-01"]
+    assert list(zip(late["session"].dt.strftime("%Y-%m-%d"), late["kind"], strict=True)) == [
+        ("2023-08-04", "results"),
+        ("2023-08-11", "dividend"),
+        ("2023-10-05", "results_scheduled"),
+    ]
+    assert late["words"].tolist()[:2] == ["Sales <fell>", "0.24 USD per share"]
+    assert marks(told, "NVDA").query("kind == 'results'").empty
+
+
+def test_events_are_told_apart_by_shape_and_say_what_they_are(told, forecast):
+    figure = plot_forecast(told, forecast, "AAPL", marks=marks(told, "AAPL"))
+    shapes = {one.name: one.marker.symbol for one in figure.data if one.yaxis == "y3"}
+    assert {"Results", "Dividend", "Results due"} <= set(shapes)
+    assert len(set(shapes.values())) == len(shapes)
+    assert trace(figure, "Results").text[0] == "Results, tone -0.5: Sales &lt;fell&gt;"
+    assert [pd.Timestamp(line.x0) for line in figure.layout.shapes] == [pd.Timestamp("2023-10-05")]
 
 
 def test_axes_carry_units(figure):
     assert figure.layout.yaxis.title.text == "Price per share, USD"
     assert figure.layout.xaxis.title.text == "Session"
-    assert figure.layout.title.text == "AAPL: close, and forecast from 2023-09-21"
+    assert figure.layout.title.text == "AAPL<br><sub>forecast from 2023-09-21</sub>"
 
 
 def scores() -> pd.DataFrame:

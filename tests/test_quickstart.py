@@ -84,8 +84,9 @@ def test_the_sample_is_taken_when_yahoo_refuses(yahoo: YahooStub, tmp_path: Path
     yahoo.symbols["AAA"].failure = Failure.RATE_LIMITED
     workspace, said = brought(tmp_path)
     assert said == [
-        "Prices: the bundled sample, 2013 to 2023 "
-        "(Yahoo did not deliver: Yahoo asks to be left alone for a while).",
+        "Prices: the bundled sample, 2013 to 2023 (Yahoo asks to be left alone for a while). "
+        "This workspace keeps to it from now on.",
+        "For live prices, now or later: python -m forecaster quickstart --home mydata --source yahoo",
         "Events: 40 notable ones of the sample.",
     ]
     assert set(workspace.event_outcomes()["source"]) == {"sample"}
@@ -95,7 +96,7 @@ def test_the_sample_is_taken_when_yahoo_refuses(yahoo: YahooStub, tmp_path: Path
 def test_the_sample_is_taken_when_yahoo_is_slow(yahoo: YahooStub, tmp_path: Path) -> None:
     yahoo.symbols["AAA"].failure = Failure.SLOW
     _, said = brought(tmp_path, seconds=0.3)
-    assert "no answer within 0.3 s" in said[0]
+    assert "Yahoo did not answer within 0.3 s" in said[0]
 
 
 def test_a_symbol_that_fails_is_named_and_the_others_stay(yahoo: YahooStub, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import forecaster
 from forecaster.evaluation.verdict import subject, verdict
-from forecaster.models import TITLES
+from forecaster.models import SERVED, TITLES
 from forecaster.report import score_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +46,18 @@ def test_every_command_named_exists() -> None:
             cwd=ROOT,
         )
         assert done.returncode == 0, command
+
+
+def test_the_scenario_in_the_notebook_is_one_of_today(trained_home: Path) -> None:
+    (block,) = re.findall(r"```python\n(print\(ws\.events.*?)```", README, re.DOTALL)
+    exec(block, {"fc": forecaster, "ws": forecaster.Workspace(trained_home)})
+
+
+def test_the_words_before_the_tables_tell_their_figures() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "sample.json").read_text(encoding="utf-8"))
+    scores = pd.read_json(StringIO(json.dumps(results["scores"])))
+    served = scores[(scores["model"] == SERVED) & (scores["step"] == 1)].iloc[0]
+    assert f"{100 * np.expm1(served['log_score_gain']):.1f} % more probability density" in README
 
 
 def test_every_link_leads_somewhere() -> None:

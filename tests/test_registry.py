@@ -15,6 +15,7 @@ from forecaster.errors import ModelError, NotEarned, UsageError
 from forecaster.evaluation.backtest import BESIDE, Backtest
 from forecaster.first_run import quickstart
 from forecaster.models.trained import Model
+from forecaster.remedies import LIVE
 from forecaster.sources.sample import SampleSource
 from forecaster.workspace import Workspace
 
@@ -32,7 +33,8 @@ def backtest_of(workspace: Workspace, recipe: Recipe, better_by: float) -> Backt
     noise = np.random.default_rng(0).normal(0, 0.01, len(rows))
     served = rows["model"] == "served"
     moved = rows.assign(log_score=rows["log_score"] - np.where(served, better_by + noise, 0.0))
-    return Backtest(moved, recipe, json.loads(workspace.registry.card("1"))["fingerprint"])
+    card = json.loads(workspace.registry.card("1"))
+    return Backtest(moved, recipe, card["fingerprint"], tuple(map(pd.Timestamp, card["refits"])))
 
 
 def challenger(workspace: Workspace) -> Model:
@@ -70,7 +72,9 @@ def test_a_quickstart_that_was_cut_short_goes_on(tmp_path: Path, tiny: Recipe) -
     summary = quickstart(workspace, tiny.but(cells=("gru",)), say=said.append)
     assert summary.trained
     assert said == [
-        "Prices: the bundled sample, 2013 to 2023 (an earlier run began with them).",
+        "Prices: the bundled sample, 2013 to 2023 (an earlier run began with them). "
+        "This workspace keeps to it from now on.",
+        f"For live prices, now or later: {LIVE}",
         "Events: 40 notable ones of the sample.",
         "Model registered: first champion: there was none.",
     ]
@@ -79,12 +83,68 @@ def test_a_quickstart_that_was_cut_short_goes_on(tmp_path: Path, tiny: Recipe) -
 
 
 def test_a_better_challenger_is_promoted(workspace: Workspace, tiny: Recipe) -> None:
-    version = workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.02))
+    version = workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.2))
     assert holder(workspace.store, CHAMPION) == "1"
     reason = workspace.registry.promote()
-    assert "beats champion 1" in reason
+    assert reason.startswith("beats the champion: +0.")
     assert holder(workspace.store, CHAMPION) == version == "2"
     assert workspace.registry.load()[0] == "2"
+    last = decisions(workspace.store).iloc[-1]
+    assert (last["alias"], last["reason"]) == ("champion", reason)
+    evidence = json.loads(last["evidence"])
+    assert evidence["champion"] == "1"
+    assert evidence["gain_nats"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_what_was_refused_is_kept_with_its_evidence(workspace: Workspace, tiny: Recipe) -> None:
+    workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, -0.1))
+    with pytest.raises(NotEarned):
+        workspace.registry.promote()
+    last = decisions(workspace.store).iloc[-1]
+    assert (last["version"], last["alias"]) == ("2", "refused")
+    assert json.loads(last["evidence"])["gain_nats"] == pytest.approx(-0.1, abs=0.01)
+    assert holder(workspace.store, CHAMPION) == "1"
+
+
+def test_a_backtest_over_other_folds_is_no_comparison(workspace: Workspace, tiny: Recipe) -> None:
+    evidence = backtest_of(workspace, tiny, 0.2)
+    workspace.registry.add(challenger(workspace), replace(evidence, refits=evidence.refits[:1]))
+    with pytest.raises(NotEarned, match="tested on other data or folds than champion 1"):
+        workspace.registry.promote()
+    assert workspace.registry.promote(
+        rival=replace(backtest_of(workspace, tiny, 0.0), refits=evidence.refits[:1])
+    )
+
+
+def test_a_champion_that_cannot_be_used_is_replaced(workspace: Workspace, tiny: Recipe) -> None:
+    workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, -0.2))
+    assert workspace.registry.promote(unusable="it is damaged") == "champion 1 cannot be used: it is damaged"
+    assert holder(workspace.store, CHAMPION) == "2"
+
+
+def test_a_champion_can_be_rolled_back(workspace: Workspace, tiny: Recipe) -> None:
+    with pytest.raises(ModelError, match="first champion; there is none to roll back to"):
+        workspace.registry.rollback()
+    for better_by in (0.2, 0.4):
+        workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, better_by))
+        workspace.registry.promote(unusable="for this test")
+    assert workspace.registry.rollback() == ("2", "rolled back from version 3")
+    assert holder(workspace.store, CHAMPION) == "2"
+    assert workspace.registry.rollback() == ("1", "rolled back from version 2")
+    assert list(decisions(workspace.store).query("alias == 'champion'")["version"]) == [
+        "1",
+        "2",
+        "3",
+        "2",
+        "1",
+    ]
+
+
+def test_a_clock_that_was_set_back_makes_no_decision_older(workspace: Workspace, tiny: Recipe) -> None:
+    workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.2))
+    early = Workspace(workspace.home, workspace.settings, lambda: pd.Timestamp("2000-01-01", tz="UTC"))
+    early.registry.promote("2")
+    assert holder(workspace.store, CHAMPION) == "2"
 
 
 @pytest.mark.parametrize("better_by", [0.0, -0.02])
@@ -92,7 +152,7 @@ def test_a_challenger_that_is_no_better_is_refused(
     workspace: Workspace, tiny: Recipe, better_by: float
 ) -> None:
     workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, better_by))
-    with pytest.raises(NotEarned, match="does not beat champion 1"):
+    with pytest.raises(NotEarned, match="against champion 1: does not earn the place"):
         workspace.registry.promote()
     assert holder(workspace.store, CHAMPION) == "1"
 
@@ -117,7 +177,7 @@ def test_a_backtest_of_other_data_is_refused(workspace: Workspace, tiny: Recipe)
 def test_the_champion_s_forecast_stands(workspace: Workspace, tiny: Recipe) -> None:
     first = workspace.forecast("AAPL")
     assert set(first["version"]) == {"1"}
-    workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.02))
+    workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.2))
     workspace.registry.promote()
     second = workspace.forecast("AAPL")
     assert set(second["version"]) == {"2"}
@@ -155,7 +215,8 @@ def test_the_latest_cutoff_is_served(workspace: Workspace) -> None:
     ledger.issue(workspace.store, later)
     assert (ledger.latest(workspace.store, "AAPL")["mean"] == 0.5).all()
     assert len(ledger.latest(workspace.store, "AAPL")) == len(forecast)
-    assert len(workspace.store.rows("forecasts", where={"symbol": ["AAPL"]})) == 2 * len(forecast)
+    where = {"symbol": ["AAPL"], "model": ["served"]}
+    assert len(workspace.store.rows("forecasts", where=where)) == 2 * len(forecast)
 
 
 def test_a_stored_forecast_needs_no_tensorflow(workspace: Workspace) -> None:

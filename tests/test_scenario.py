@@ -12,6 +12,7 @@ from forecaster.config import Recipe
 from forecaster.errors import ModelError, UsageError
 from forecaster.evaluation.event_study import effects
 from forecaster.events import no_events, with_backfill
+from forecaster.explain.effects import Effect
 from forecaster.explain.scenario import (
     AS_IT_STANDS,
     KINDS,
@@ -22,10 +23,10 @@ from forecaster.explain.scenario import (
     WhatIf,
     what_if,
 )
-from forecaster.features import company
+from forecaster.fan_plots import plot_forecast
+from forecaster.features import bars_of, company, exogenous
 from forecaster.history import History
 from forecaster.models.trained import Model
-from forecaster.plots import plot_what_if
 from forecaster.sessions import next_sessions
 from forecaster.workflow import train
 
@@ -241,6 +242,25 @@ def test_a_market_that_falls_moves_the_fan_from_the_first_session_on(told, model
     assert any("stays as it was" in note for note in answer.notes)
 
 
+@pytest.mark.parametrize("shock", [{"market": -0.03}, {"market": 0.02, "volatility_index": 5.0}])
+def test_what_is_computed_anew_is_what_the_whole_computation_gives(told, model, shock):
+    """The market of all symbols under the shock, every input of every symbol, and a forecast from there."""
+    days = told.bars(SYMBOL)["session"].tail(300)
+    level = pd.DataFrame({"name": "volatility_index", "symbol": "^VIX", "session": days, "value": 15.0})
+    level = level.assign(known_at=(days + pd.Timedelta(20, "h")).dt.tz_localize("UTC"))
+    known = replace(told, factors=level.reset_index(drop=True))
+    words = {"market": 100 * shock["market"], "volatility_index": shock.get("volatility_index")}
+    standing, supposed = both(what_if(model, known, SYMBOL, Scenario(**words)))
+    moment = model.windows(known).panel.known_at.max()
+    bars = list(bars_of(known).values())
+    around = exogenous.surroundings(bars, known.factors, exogenous.Shock(moment, **shock))
+    windows = model.windows(known, around)
+    expected = model.served(windows, np.array([windows.last_end(SYMBOL)]))
+    for part in ("mean", "sigma", "df"):
+        np.testing.assert_array_equal(supposed[part], getattr(expected, part)[0])
+    assert (supposed["sigma"] != standing["sigma"]).all()
+
+
 def test_a_volatility_index_that_training_never_saw_moves_nothing_and_is_warned_of(told, model):
     with pytest.raises(UsageError, match="No volatility index is known at 2023-09-21 20:00 UTC"):
         what_if(model, told, SYMBOL, Scenario(volatility_index=10))
@@ -253,19 +273,20 @@ def test_a_volatility_index_that_training_never_saw_moves_nothing_and_is_warned_
     answer = what_if(model, known, SYMBOL, Scenario(volatility_index=10))
     standing, supposed = both(answer)
     assert (standing["sigma"].to_numpy() == supposed["sigma"].to_numpy()).all()
-    assert any("volatility_index is" in one and "between 0 and 0" in one for one in answer.warnings)
+    assert any("has never seen a volatility index" in one for one in answer.warnings)
 
 
 def test_what_training_has_not_seen_is_warned_of(told, model, ahead):
     warned = what_if(model, told, SYMBOL, Scenario(market=-40.0)).warnings
     lowest, highest = model.card["inputs"]["exogenous.market_return"]
     assert any(
-        one.startswith("exogenous.market_return is -") and f"between {lowest:.3g} and {highest:.3g}" in one
+        one.startswith("The market's return (in units of its volatility) is -")
+        and f"between {lowest:.3g} and {highest:.3g}" in one
         for one in warned
     )
     assert what_if(model, told, SYMBOL, Scenario(market=-0.1)).warnings == ()
     dividend = what_if(model, told, SYMBOL, Scenario.parse([f"dividend@{ahead[3]}"])).warnings
-    assert "dividend_due is 1; in training it lay between 0 and 0." in dividend
+    assert "In its training the model has never seen an announced ex-dividend date." in dividend
     assert any("holds 0 announced dividends" in one for one in dividend)
 
 
@@ -300,18 +321,16 @@ def test_prices_hold_both_fans(told, model):
     assert list(answer.prices["scenario"]) == list(rows["scenario"])
 
 
-def test_the_figure_draws_both_fans(told, model):
-    prices = what_if(model, told, SYMBOL, Scenario(market=-3.0)).prices
-    drawn = {
-        trace.name: trace for trace in plot_what_if(told, prices, SYMBOL).data if trace.showlegend is None
-    }
-    for scenario in (AS_IT_STANDS, WHAT_IF):
-        rows = prices[prices["scenario"] == scenario]
-        for name, part in (("median", "q50"), ("90 % range", "q95"), ("50 % range", "q75")):
-            line = drawn[f"{scenario.capitalize()}: {name}"]
-            np.testing.assert_allclose(line.y, [rows["base_price"].iloc[0], *rows[part]])
-    assert drawn["As it stands: 90 % range"].fill == "tonexty"
-    assert drawn["What if: 90 % range"].line.dash == "dash", "told apart by more than colour"
+def test_the_figure_draws_the_scenario_over_the_fan(told, model):
+    standing, supposed = both(what_if(model, told, SYMBOL, Scenario(market=-3.0)))
+    figure = plot_forecast(told, standing, SYMBOL, supposed=supposed)
+    drawn = {trace.name: trace for trace in figure.data}
+    base = standing["base_price"].iloc[0]
+    np.testing.assert_allclose(drawn["Median"].y, [base, *base * np.exp(standing["q50"])])
+    for part, name in {"q50": "median, 50 and 90 %", "q05": "q05", "q75": "q75", "q95": "q95"}.items():
+        line = drawn[f"What if: {name}"]
+        np.testing.assert_allclose(line.y, [base, *base * np.exp(supposed[part])])
+        assert line.line.dash in ("dash", "dot", "dashdot"), "told apart by more than colour"
 
 
 @pytest.mark.parametrize(
@@ -400,3 +419,21 @@ def test_a_model_that_reads_nothing_from_outside_cannot_be_asked(told, tiny, ahe
             what_if(blind, told, SYMBOL, Scenario.parse(words))
     standing, supposed = both(what_if(blind, told, SYMBOL, Scenario.parse([f"leadership@{ahead[6]}:0.5"])))
     assert (standing["mean"][6:] != supposed["mean"][6:]).all()
+
+
+def measured(tone: float | None) -> Effect:
+    row = {"events": 40, "companies": 5, "width": 9.0, "width_low": 7.0, "width_high": 11.0}
+    row |= {"shift": 9.5, "shift_low": 8.0, "shift_high": 11.0}
+    return Effect("results", dt.date(2023, 9, 22), tone, learned=False, measured=pd.Series(row))
+
+
+def test_that_a_tone_takes_from_the_width_is_said_and_that_the_sample_is_chosen():
+    plain, toned, small = (" ".join(measured(tone).told(True)) for tone in (None, 1.0, 0.5))
+    assert "remembered because prices moved" in plain
+    assert "A tone says" not in plain
+    assert "remembered because prices moved" not in " ".join(measured(None).told(False))
+    assert measured(1.0).width == 1
+    assert "narrower than without a tone. Of this event nothing is left to widen it." in toned
+    assert 1 < measured(0.5).width < measured(None).width
+    assert "narrower than without a tone." in small
+    assert "nothing is left" not in small

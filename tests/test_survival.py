@@ -225,10 +225,8 @@ def survive(folder: Path, yahoo: YahooStub, kills: int, seed: int, is_first_load
     assert runs.latest(Workspace(home).store)["status"].iloc[0] == runs.DONE
 
 
-@pytest.mark.parametrize(
-    "is_first_load",
-    [pytest.param(True, id="first load"), pytest.param(False, id="a month later", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("is_first_load", [True, False], ids=["first load", "a month later"])
 def test_an_update_can_be_killed(tmp_path: Path, yahoo: YahooStub, is_first_load: bool) -> None:
     survive(tmp_path, yahoo, kills=5, seed=1, is_first_load=is_first_load)
 
@@ -433,6 +431,7 @@ def lay_together(folder: Path, pipe: Connection) -> None:
     store.compact()
 
 
+@pytest.mark.slow
 def test_laying_files_together_can_be_killed(tmp_path: Path) -> None:
     store, chance = Store(tmp_path / "store"), np.random.default_rng(seed := 3)
     day_by_day(store, 110)

@@ -46,6 +46,19 @@ def source(yahoo: YahooStub) -> YahooSource:
     return YahooSource(pd.Timestamp(FIRST), timeout=5.0, session=yahoo.session())
 
 
+def test_without_a_connection_one_plain_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reset_yfinance(tmp_path)
+    with YahooStub() as gone:
+        session = gone.session()
+    fetched = YahooSource(timeout=2.0, session=session).fetch("AAA")
+    assert fetched.outcome == Outcome.TRANSIENT
+    assert fetched.detail == "Yahoo cannot be reached from here: the connection is refused"
+    assert not caplog.records, "the client says nothing besides"
+    reset_yfinance(tmp_path)
+
+
 def bars_of(fetched: Fetched) -> pd.DataFrame:
     """Return the bars of a fetch that went well, by session."""
     assert (fetched.outcome, fetched.detail) == (Outcome.OK, "")

@@ -441,7 +441,7 @@ def assert_told(told: Told, outcome: Outcome, *words: str) -> None:
         ({"page_status": 502}, Outcome.TRANSIENT, "status 502"),
         ({"page_status": 401}, Outcome.TRANSIENT, "status 401"),
         ({"page_status": 404}, Outcome.INVALID, "status 404"),
-        ({"is_slow": True}, Outcome.TRANSIENT, "did not answer"),
+        ({"is_slow": True}, Outcome.TRANSIENT, "no answer in time"),
         ({"page": REPAIRS}, Outcome.TRANSIENT, "right back"),
         ({"page": CONSENT}, Outcome.INVALID, "consent"),
         ({"page": ""}, Outcome.INVALID, "expected a table"),
@@ -543,7 +543,7 @@ def test_no_connection(source: YahooEvents, aaa: StubCompany) -> None:
     with YahooEventsStub() as closed:
         source.session = closed.session()
     told = source.tell(aaa.instrument(), ASKED_AT)
-    assert_told(told, Outcome.TRANSIENT, "results and announced dates are missing", "did not answer")
+    assert_told(told, Outcome.TRANSIENT, "results and announced dates are missing", "cannot be reached")
     assert told.events.empty
 
 

@@ -152,6 +152,9 @@ class TiingoStub:
         The header Authorization of every request so far.
     elsewhere : str
         Root of another server that every request is sent on to, unless empty.
+    found : list of dict
+        What a search is answered with, whatever the words.
+    search_failure : Failure or None
     """
 
     def __init__(self) -> None:
@@ -159,6 +162,8 @@ class TiingoStub:
         self.requests: list[str] = []
         self.tokens: list[str] = []
         self.elsewhere = ""
+        self.found: list[dict[str, Any]] = []
+        self.search_failure: Failure | None = None
         self.closing = Event()
         stub = self
 
@@ -212,6 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
             case ["tiingo", "daily", ticker, "prices"]:
                 share = self.tiingo.tickers[ticker]
                 self._answer(share.rows(*_wanted(parts.query, share)), share.failure)
+            case ["tiingo", "utilities", "search"]:
+                self._answer(self.tiingo.found, self.tiingo.search_failure)
             case _:
                 self._send(*REFUSALS[Failure.NOTHING_HERE])
 

@@ -30,7 +30,7 @@ from exchange_calendars import ExchangeCalendar, get_calendar
 
 from forecaster.ingest import MARKET_FACTORS
 from forecaster.instruments import Instrument
-from forecaster.sources import BAR_COLUMNS, Fetched, Outcome
+from forecaster.sources import BAR_COLUMNS, Fetched, Outcome, Searched, fitting
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 SLOW_SECONDS = 30.0
@@ -284,6 +284,13 @@ class MemorySource:
             share.instrument(),
         )
 
+    def search(self, words: str) -> Searched:
+        """Search among the symbols; `outcomes` of the words themselves say how else it ends."""
+        outcome = self.outcomes.get(words, Outcome.OK)
+        if outcome is not Outcome.OK:
+            return Searched(outcome, detail=f"{words}: {outcome.value}, as told")
+        return Searched(outcome, fitting(words, [share.instrument() for share in self.shares.values()]))
+
 
 class YahooStub:
     """The server; a context manager.
@@ -296,12 +303,17 @@ class YahooStub:
         Host and path of every request so far.
     crumb_status : int
         Status of the reply to a request for a crumb.
+    quotes : list of dict
+        What a search is answered with, whatever the words.
+    search_failure : Failure or None
     """
 
     def __init__(self) -> None:
         self.symbols: dict[str, StubSymbol] = {}
         self.requests: list[str] = []
         self.crumb_status = 200
+        self.quotes: list[dict[str, Any]] = []
+        self.search_failure: Failure | None = None
         self.closing = Event()
         stub = self
 
@@ -388,8 +400,21 @@ class _Handler(BaseHTTPRequestHandler):
         elif "/v8/finance/chart/" in parts.path:
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             self._chart(self.yahoo.symbols.get(parts.path.rpartition("/")[2]), query)
+        elif parts.path.endswith("/v1/finance/search"):
+            self._search(parse_qs(parts.query)["q"][0])
         else:
             self._send(404, "<html>not found</html>", "text/html")
+
+    def _search(self, words: str) -> None:
+        failure = self.yahoo.search_failure
+        if failure == Failure.SLOW:
+            self.yahoo.closing.wait(SLOW_SECONDS)
+        elif failure in REFUSALS:
+            self._send(*REFUSALS[failure])
+        else:
+            reply = {"explains": [], "count": len(self.yahoo.quotes), "quotes": self.yahoo.quotes, "news": []}
+            body = json.dumps(reply)
+            self._send(200, body[: len(body) // 2] if failure == Failure.TRUNCATED else body)
 
     def _chart(self, symbol: StubSymbol | None, query: dict[str, str]) -> None:
         failure = symbol.failure if symbol else Failure.GONE
