@@ -15,7 +15,7 @@ test: $(VENV)/dev.done lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not network"
 
 test-slow: $(VENV)/dev.done
-	$(BIN)/python -m pytest -m "slow and not network"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not network"
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
@@ -29,13 +29,13 @@ $(VENV)/python.done:
 
 $(VENV)/run.done: $(VENV)/python.done requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --config-settings editable_mode=compat
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/python.done requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --config-settings editable_mode=compat
 	touch $@ $(VENV)/run.done
 
 clean:
-	rm -rf $(VENV) data/store data/artifacts data/jobs data/backtest data/mlflow.db
+	rm -rf $(VENV) data/store data/artifacts data/jobs data/backtest data/mlflow.db data/schedule.json
