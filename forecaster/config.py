@@ -24,7 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from forecaster.errors import UsageError
+from forecaster.errors import UsageError, first_problem
 
 Cell = Literal["rnn", "lstm", "gru"]
 Beside = Literal["ewma_t", "gjr_t", "harx"]
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise UsageError(f"Settings: {_first_problem(error)}") from error
+            raise UsageError(f"Settings: {first_problem(error)}") from error
         except (SettingsError, TOMLDecodeError) as error:
             raise UsageError(f"Settings cannot be read: {error}; see forecaster/config.py") from error
 
@@ -291,7 +291,7 @@ class Recipe(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise UsageError(f"Recipe: {_first_problem(error)}") from error
+            raise UsageError(f"Recipe: {first_problem(error)}") from error
 
     @property
     def hash(self) -> str:
@@ -301,9 +301,3 @@ class Recipe(BaseModel):
     def but(self, **changes: Any) -> "Recipe":
         """Return this recipe with some values changed, validated again."""
         return Recipe(**{**self.model_dump(), **changes})
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "value"
-    return f"{where}: {problem['msg']} (got {problem['input']!r})"

@@ -22,6 +22,20 @@
 A message says what was expected, what came and what to do.
 """
 
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_WORDS = (
+    (r"Input should be (?=greater|less)", "expected a number "),
+    (r"Input should be ", "expected "),
+    (r"Value error, ", ""),
+    (r"Field required", "missing"),
+    (r"Extra inputs are not permitted", "not a known name"),
+)
+
 
 class ForecasterError(Exception):
     """Base of the tree; the command line prints its message as one line."""
@@ -95,3 +109,14 @@ class NotEarned(ModelError):
 
 class Expired(ModelError):
     """Data or a model too old to forecast from."""
+
+
+def first_problem(error: "ValidationError") -> str:
+    """Say in one line where the first value is that does not fit, what was expected and what came."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    words = problem["msg"]
+    for theirs, ours in _WORDS:
+        words = re.sub(f"^{theirs}", ours, words)
+    came = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
+    return f"{where}: {words}{came}" if where else words

@@ -15,6 +15,28 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]
 SECONDS_BETWEEN_LINES = 5.0
 
 
+class Pace:
+    """How long the rest of a task takes, judged by its steps after the first.
+
+    The first step is left out, as it also starts what the others find running: a training library, a
+    compiled network, a connection.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._first = 0.0
+
+    def step(self) -> float | None:
+        """Count a step as done; return the seconds left, or None where they cannot be told yet."""
+        self.done += 1
+        moment = time.monotonic()
+        if self.done == 1:
+            self._first = moment
+            return None
+        return (moment - self._first) / (self.done - 1) * max(self.total - self.done, 0)
+
+
 @contextmanager
 def silent(name: str, total: int) -> Iterator[Advance]:
     """Report nothing."""
@@ -27,19 +49,19 @@ def lines(say: Callable[[str], None]) -> Progress:
     @contextmanager
     def opened(name: str, total: int) -> Iterator[Advance]:
         started = shown = time.monotonic()
-        done, last = 0, ""
+        pace = Pace(total)
         say(f"{name} ...")
 
         def advance(note: str) -> None:
-            nonlocal shown, done, last
-            done, last = done + 1, note
-            if time.monotonic() - shown >= SECONDS_BETWEEN_LINES and done < total:
+            nonlocal shown
+            left = pace.step()
+            if time.monotonic() - shown >= SECONDS_BETWEEN_LINES and pace.done < total:
                 shown = time.monotonic()
-                left = (shown - started) * (total - done) / done
-                say(f"{name}: {done}/{total}, {span(left)} left, {note}")
+                ahead = "" if left is None else f"{span(left)} left, "
+                say(f"{name}: {pace.done}/{total}, {ahead}{note}")
 
         yield advance
-        say(f"{name}: done in {time.monotonic() - started:.0f} s {last}".rstrip())
+        say(f"{name}: done in {time.monotonic() - started:.0f} s")
 
     return opened
 

@@ -172,12 +172,13 @@ class Registry:
         chosen = version or holder(self._store, CHALLENGER)
         if chosen is None:
             raise ModelError("No challenger to promote; train one: python -m forecaster train")
+        card = self.card(chosen)
         evidence = self._backtest(chosen)
         if evidence.empty:
             raise NotEarned(f"Version {chosen} has no backtest; nothing speaks for it")
         champion = holder(self._store, CHAMPION)
         if champion == chosen:
-            return f"version {chosen} is the champion already"
+            return "it is the champion already"
         if champion is None:
             ruling = Ruling(True, "first champion: there was none", {"rule": "first champion"})
         elif unusable:
@@ -187,7 +188,7 @@ class Registry:
             ruling = self._ruling(chosen, evidence, champion, rival, trial)
         alias = CHAMPION if ruling.promoted else REFUSED
         told = ruling.evidence | {"champion": champion}
-        self._decide(chosen, alias, ruling.reason, told, self.card(chosen))
+        self._decide(chosen, alias, ruling.reason, told, card)
         if not ruling.promoted:
             raise NotEarned(f"Version {chosen} against champion {champion}: {ruling.reason}")
         return ruling.reason

@@ -80,6 +80,8 @@ def _clear_errors(
 
 def _reason(error: Exception) -> str:
     """Tell the cause in one line: the libraries below spread it over coloured lines."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip(" \t\u21b3") for line in str(error).splitlines()]
     return ": ".join([line for line in lines if line][:3]) or type(error).__name__
 

@@ -51,4 +51,4 @@ def ended(home: Path, job_id: str) -> Job:
 
 
 def under_way(home: Path, job_id: str) -> Job:
-    return wait(home, job_id, lambda job: job.done > 0)
+    return wait(home, job_id, lambda job: job.done > 1)

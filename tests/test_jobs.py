@@ -17,7 +17,7 @@ from forecaster import jobs
 from forecaster.errors import DataError, Locked, StoreError, UsageError
 from forecaster.jobs.record import KEPT, alive, folder_of, new, register
 from forecaster.locks import exclusive
-from forecaster.progress import lines, silent, together
+from forecaster.progress import Pace, lines, silent, together
 
 
 def held(home: Path) -> bool:
@@ -247,8 +247,14 @@ def test_lines_and_several_ways_of_reporting_at_once() -> None:
         advance("two")
     assert first == second
     assert first[0] == "Counting ..."
-    assert first[-1].startswith("Counting: done in 0 s")
-    assert first[-1].endswith("two")
+    assert first[-1] == "Counting: done in 0 s"
+
+
+def test_a_slow_first_step_does_not_stretch_what_is_said_to_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([100.0, 101.0, 103.0, 103.5])
+    monkeypatch.setattr("forecaster.progress.time.monotonic", lambda: next(moments))
+    pace = Pace(4)
+    assert [pace.step() for _ in range(4)] == [None, 2.0, 1.5, 0.0]
 
 
 def command(*words: object, code: int = 0) -> str:

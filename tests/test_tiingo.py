@@ -331,7 +331,7 @@ def test_a_price_reply_of_another_form_is_invalid(
 
 def test_the_first_wrong_field_is_named(source: TiingoSource, aaa: StubTicker) -> None:
     aaa.edit = lambda rows: rows[5].update(adjClose="12.5")
-    assert "unexpected form: 5.adjClose: Input should be a valid number" in source.fetch("AAA").detail
+    assert "unexpected form: 5.adjClose: expected a valid number" in source.fetch("AAA").detail
 
 
 @pytest.mark.parametrize("data", [None, 3, True, {}, {"detail": 5}, {"rows": []}, "[]"])

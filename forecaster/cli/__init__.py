@@ -28,9 +28,9 @@ def main() -> NoReturn:
     except ForecasterError as error:
         code = _tell(located(str(error), _home()), error.exit_code)
     except typer.TyperException as error:
-        code = _tell(
-            f"{error.format_message().rstrip('.')}; see python -m forecaster --help", error.exit_code
-        )
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "python -m forecaster"
+        code = _tell(f"{error.format_message().rstrip('.')}; see {command} --help", error.exit_code)
     if code == INTERRUPTED:
         typer.echo("interrupted", err=True)
     sys.exit(code)

@@ -150,6 +150,8 @@ def forecast(
     scores = workspace.store.current("scores", where={"version": [forecasts["version"].iloc[0]]})
     state = workspace.health(symbol, version) if as_of is None else None
     report = forecast_report(forecasts, workspace.history(symbols=[symbol]), scores, state)
+    if as_of is not None and as_of != report["cutoff"]:
+        typer.echo(f"The last stored session of {symbol} up to {as_of} is {report['cutoff']}.", err=True)
     if as_json:
         print_json(report)
         return
@@ -226,7 +228,11 @@ def models_list(home: Home = None, as_json: AsJson = False) -> None:
         told = [json.loads(one) if isinstance(one, str) else {} for one in rows["evidence"]]
         print_json([row | {"evidence": one} for row, one in zip(records(rows), told, strict=True)])
     else:
-        print_frame(rows[["decided_at", "version", "alias", "reason", "verdict"]], "Decisions")
+        shown = rows[["decided_at", "version", "alias", "reason", "verdict"]].assign(
+            decided_at=rows["decided_at"].dt.strftime("%Y-%m-%d %H:%M:%S"),
+            verdict=rows["verdict"].where(rows["version"] != rows["version"].shift(), ""),
+        )
+        print_frame(shown, "Decisions, times in UTC")
 
 
 @models.command("show")

@@ -57,6 +57,8 @@ def retrain(
 
     if full + light + due > 1:
         raise UsageError("--full, --light and --due exclude each other; give one of them, or none")
+    if light and (cells or seeds):
+        raise UsageError("--cells and --seeds change what is trained, and --light trains nothing")
     workspace = open_workspace(home)
     changes: dict[str, Any] = {} if cells is None else {"cells": listed(cells)}
     changes |= {} if seeds is None else {"seeds": seeds}

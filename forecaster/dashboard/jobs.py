@@ -7,7 +7,7 @@ import streamlit as st
 
 from forecaster import jobs
 from forecaster.dashboard import access, actions, reads
-from forecaster.dashboard.texts import ago, command, count, hint, lasted, plain
+from forecaster.dashboard.texts import TWO_LINES, ago, command, count, hint, lasted, plain
 from forecaster.jobs import Job
 from forecaster.progress import span
 from forecaster.schedule import Health, health
@@ -160,7 +160,8 @@ def _past(found: list[Job]) -> None:
             }
             for job in found
         ]),
-        hide_index=True, width="stretch", placeholder="–", alt="The jobs of this workspace, newest first",
+        hide_index=True, width="stretch", row_height=TWO_LINES, placeholder="–",
+        alt="The jobs of this workspace, newest first",
         column_config={
             "started_at": st.column_config.DatetimeColumn(
                 "Started, UTC", format="YYYY-MM-DD HH:mm", timezone="UTC", pinned=True

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from forecaster.dashboard import cards, controls, jobs, reads
-from forecaster.dashboard.texts import count, plain
+from forecaster.dashboard.texts import TWO_LINES, count, plain
 from forecaster.decisions import CHAMPION
 from forecaster.jobs import jobs as jobs_of
 from forecaster.models import TITLES
@@ -92,6 +92,10 @@ def _decisions(rows: pd.DataFrame) -> None:
         }
     )
     st.dataframe(
-        shown, hide_index=True, width="stretch", alt="Decisions about versions",
-        column_config={"When, UTC": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
+        shown, hide_index=True, width="stretch", row_height=TWO_LINES,
+        alt="Decisions about versions",
+        column_config={
+            "When, UTC": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+            "Why": st.column_config.TextColumn(width="large"),
+        },
     )  # fmt: skip

@@ -10,6 +10,9 @@ from forecaster.config import Settings
 from forecaster.dashboard import reads
 
 NOT_ADVICE = "Not investment advice. A forecast gives probabilities of prices, not promises."
+TWO_LINES = 54
+"""Height of a table's row in pixels in which long words take two lines."""
+
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy import sparse
 
-from forecaster.errors import ModelError, UsageError
+from forecaster.errors import ModelError, UsageError, first_problem
 from forecaster.evaluation.event_study import effects
 from forecaster.explain.announced import are_due_before, supposed_dates
 from forecaster.explain.effects import ANNOUNCED, Effect
@@ -53,10 +53,7 @@ class _Part(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            got = f" (got {problem['input']!r})" if where else ""
-            raise UsageError(f"Scenario: {where + ': ' if where else ''}{problem['msg']}{got}") from error
+            raise UsageError(f"Scenario: {first_problem(error)}") from error
 
 
 class SupposedEvent(_Part):

@@ -14,7 +14,7 @@ from typing import Any
 
 from forecaster.errors import ForecasterError
 from forecaster.jobs.record import ENDS, folder_of, new, register, replace_json, writing
-from forecaster.progress import Advance, Progress, lines, silent, together
+from forecaster.progress import Advance, Pace, Progress, lines, silent, together
 
 SECONDS_BETWEEN_WRITES = 0.5
 CANCELLED = 130
@@ -66,18 +66,17 @@ class Recorder:
 
     @contextmanager
     def _stage(self, name: str, total: int) -> Iterator[Advance]:
-        started = written = time.monotonic()
-        done = 0
+        written = time.monotonic()
+        pace = Pace(total)
         self._write(stage=name, done=0, total=total, seconds_left=None, note="")
 
         def advance(note: str) -> None:
-            nonlocal written, done
-            done += 1
+            nonlocal written
+            left = pace.step()
             moment = time.monotonic()
-            if moment - written >= SECONDS_BETWEEN_WRITES or done == total:
+            if moment - written >= SECONDS_BETWEEN_WRITES or pace.done == total:
                 written = moment
-                left = (moment - started) * max(total - done, 0) / done
-                self._write(done=done, seconds_left=round(left, 1), note=note)
+                self._write(done=pace.done, seconds_left=None if left is None else round(left, 1), note=note)
 
         yield advance
 

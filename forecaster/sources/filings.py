@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from pydantic.alias_generators import to_camel
 
+from forecaster.errors import first_problem
 from forecaster.events import checked
 from forecaster.instruments import Instrument
 from forecaster.sessions import calendar
@@ -225,9 +226,7 @@ def _checked(form: type[_AnyForm], content: bytes) -> _AnyForm:
     try:
         return form.model_validate_json(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "reply"
-        raise ValueError(f"{where}: {problem['msg']}") from error
+        raise ValueError(first_problem(error)) from error
 
 
 def _is_news(form: str) -> bool:

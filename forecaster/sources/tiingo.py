@@ -12,7 +12,7 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, ValidationError
 from pydantic.alias_generators import to_camel
 
-from forecaster.errors import DataError, SourceError, UsageError
+from forecaster.errors import DataError, SourceError, UsageError, first_problem
 from forecaster.instruments import SYMBOL_PATTERN, Instrument
 from forecaster.sessions import calendar
 from forecaster.sources import ACTION_COLUMNS, BAR_COLUMNS, Fetched, Match, Outcome, Searched
@@ -279,9 +279,7 @@ def _checked(form: type[_AnyForm], reply: Any) -> _AnyForm:
     try:
         return form.model_validate(reply)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "reply"
-        raise DataError(f"Tiingo's reply has an unexpected form: {where}: {problem['msg']}") from error
+        raise DataError(f"Tiingo's reply has an unexpected form: {first_problem(error)}") from error
 
 
 def _actions(rows: pd.DataFrame) -> pd.DataFrame:
