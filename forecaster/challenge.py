@@ -85,6 +85,7 @@ def challenge(
     history: History,
     recipe: Recipe,
     trial_sessions: int,
+    damage: str = "",
     plan: Plan = PLAN,
     progress: Progress = silent,
     jobs: int = 1,
@@ -97,6 +98,8 @@ def challenge(
 
     Parameters
     ----------
+    damage : str
+        Why the champion cannot be used, see `unusable`, or may not be; empty if it can.
     plan : Plan
         Folds of the backtests.
     jobs : int
@@ -107,7 +110,6 @@ def challenge(
     TooLittleHistory
         If there are too few sessions to train or test on.
     """
-    damage = unusable(store, registry)
     rival = champion_recipe(store)
     if rival is None or damage:
         version, evidence = _add(registry, history, recipe, plan, progress, jobs)

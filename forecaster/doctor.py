@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from forecaster.errors import StoreError
 from forecaster.ingest import gaps, quarantine, runs
+from forecaster.ingest.factors import EXCHANGE, KNOWN_AFTER, MARKET_FACTORS
 from forecaster.instruments import Instrument, described
 from forecaster.remedies import to_bring
 from forecaster.sessions import last_complete, positions
@@ -25,6 +26,9 @@ ALL_ANEW = "python -m forecaster update --replace"
 
 OLDEST_PLAN = pd.Timedelta(days=45)
 """How long an announced date may be past: the next one is mostly told soon after the results."""
+
+LAST_KNOWN = max(KNOWN_AFTER.values())
+"""After the close all factors are known."""
 
 Level = Literal["fault", "warning", "hint"]
 
@@ -180,6 +184,24 @@ def _gaps(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
         yield Finding("gaps", "warning", what, remedy)
 
 
+def _factors(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
+    """Market-wide factors lack no more than the last session, on which bonds may not have traded."""
+    stored = workspace.store.current("factors", where={"name": list(MARKET_FACTORS)})
+    if workspace.origin != "yahoo" or stored.empty:
+        return
+    complete = last_complete(EXCHANGE, moment - LAST_KNOWN, workspace.settings.bar_delay_minutes)
+    ends = stored.groupby("name")["session"].max().sort_values()
+    place = positions(EXCHANGE, pd.DatetimeIndex([*ends, complete]).to_numpy())
+    behind = ends[place[-1] - place[:-1] > 1]
+    if len(behind):
+        what = (
+            f"{len(behind)} of {len(ends)} market factors are behind; "
+            f"{behind.index[0]} ends on {behind.iloc[0].date()}"
+        )
+        remedy = "forecasts take the value before for a few days, then none: python -m forecaster update"
+        yield Finding("factors", "warning", what, remedy)
+
+
 def _quarantine(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
     """Nothing waits in quarantine."""
     spans = workspace.store.spans()
@@ -280,6 +302,7 @@ CHECKS: dict[str, Callable[[Workspace, pd.Timestamp], Iterator[Finding]]] = {
     "symbols": _watched,
     "gone": _gone,
     "gaps": _gaps,
+    "factors": _factors,
     "quarantine": _quarantine,
     "runs": _runs,
     "events": _events,

@@ -9,10 +9,13 @@ import pandas as pd
 from forecaster.config import Recipe, SourceName
 from forecaster.decisions import CHAMPION, holder, verdict_on
 from forecaster.errors import DataError
+from forecaster.locks import exclusive
 from forecaster.progress import Progress, silent
 from forecaster.remedies import LIVE, SAMPLE
 from forecaster.report import DEMONSTRATION
+from forecaster.retrain import issue_each
 from forecaster.sources import SOURCES, Fetched, Outcome, Source, source
+from forecaster.timetable import stored
 from forecaster.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -60,6 +63,8 @@ def quickstart(
     ------
     DataError
         If no symbol arrived.
+    Locked
+        If a retraining of this workspace is going on.
     """
     if not workspace.watchlist:
         _bring_data(workspace, choice or workspace.settings.source, progress, say)
@@ -71,16 +76,16 @@ def quickstart(
         return _summary(workspace, trained)
     # Late: a workspace that is ready does not need TensorFlow.
     from forecaster.evaluation.backtest import backtest
-    from forecaster.workflow import issue, train
+    from forecaster.workflow import train
 
-    if trained:
-        history = workspace.history()
-        evidence = backtest(history, recipe, progress=progress)
-        registry.add(train(history, recipe, progress, evidence), evidence)
-        say(f"Model registered: {registry.promote()}.")
-    issue(workspace.store, registry, workspace.watchlist)
-    for symbol in sorted(set(workspace.watchlist) - set(workspace.forecasts()["symbol"])):
-        say(f"{symbol}: no forecast, its history is too short or its last sessions are missing.")
+    with exclusive(workspace.home, "retrain"):
+        if trained:
+            history = workspace.history()
+            evidence = backtest(history, recipe, progress=progress)
+            version = registry.add(train(history, recipe, progress, evidence), evidence)
+            say(f"Model registered: {registry.promote(version)}.")
+        for symbol, why in issue_each(workspace, list(stored(workspace)), progress, False).items():
+            say(f"{symbol}: no forecast, {why}.")
     return _summary(workspace, trained)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from forecaster.decisions import CHAMPION, holder
 from forecaster.doctor import FIRST, examine
 from forecaster.errors import DataError, NotYet, RateLimited, SourceError, StoreError, TooLittleHistory
 from forecaster.health import health
+from forecaster.ingest.gaps import FACTOR
 from forecaster.ingest.overlap import Change
 from forecaster.live import live
 from forecaster.locks import exclusive
@@ -29,7 +30,7 @@ class Report:
     Attributes
     ----------
     status : {"nothing", "done", "partly"}
-        "partly" if some symbols are late: the next run goes on with them.
+        "partly" if something is late: the next run goes on with it.
     mode : {"full", "light"} or None
     sessions : str
         Last complete session of each exchange that is followed.
@@ -40,12 +41,13 @@ class Report:
     forecasts : int
         Symbols whose forecasts stand as of their last stored session.
     late : dict
-        Symbol -> why its prices do not reach the session that is due.
+        Symbol, or factor after `gaps.FACTOR`, -> why its values do not reach the session that is due.
     left_out : dict
-        Symbol -> why there is no forecast of it, and will be none by trying again.
+        Symbol -> why there is no forecast of it, and will be none by trying again soon.
     live : str
         Live scores beside those of the backtest, in words.
     detail : str
+        What else is to be known: faults of the workspace, sources that did not answer.
     """
 
     status: Literal["nothing", "done", "partly"]
@@ -76,7 +78,8 @@ def retrain(
     Parameters
     ----------
     mode : {"full", "light"}, optional
-        A light run does not train, unless no champion can be used. Default: what is owed.
+        A light run does not train, unless there is no champion, or one that is damaged or too old to be
+        used. Default: what is owed.
     recipe : Recipe, optional
         What to train; default: the champion's recipe, or the default one without a champion.
     source : str or Source, optional
@@ -93,7 +96,7 @@ def retrain(
     SourceError
         If no symbol arrived.
     DataError
-        If there is nothing to forecast, or the disk or a table has a fault.
+        If no symbol can be forecast, or the disk or a table has a fault.
     """
     # Late: it brings what trains.
     from forecaster.challenge import champion_recipe
@@ -133,7 +136,7 @@ def retrain(
             version=report.version,
             decision=report.decision,
             forecasts=report.forecasts,
-            detail="; ".join(f"{symbol}: {why}" for symbol, why in without.items()),
+            detail="; ".join(filter(None, [report.detail, *map(": ".join, without.items())])),
         )
         return report
 
@@ -150,35 +153,38 @@ def _run(
     # Late: it brings what trains.
     from forecaster.challenge import challenge, unusable
 
-    store, registry = workspace.store, workspace.registry
-    late, gone = _update(workspace, sessions, source, progress)
+    store, registry, began_at = workspace.store, workspace.registry, workspace.clock()
+    arrived = _update(workspace, sessions, source, progress)
     # Every day what keeps a run from working; with the training all the rest.
-    checks = FIRST if mode == "light" else None
+    checks = (*FIRST, "factors") if mode == "light" else None
     findings = examine(workspace, workspace.clock(), checks)
-    faults = [finding for finding in findings if finding.level == "fault"]
-    for fault in faults:
-        if fault.check in FIRST:
+    for fault in findings:
+        if fault.check in FIRST and fault.level == "fault":
             raise DataError(f"The check of the data found a fault: {fault.what}; {fault.remedy}")
-    notes = [f"{fault.what}; {fault.remedy}." for fault in faults]
-    notes += [f"Gone, and not asked for any more: {', '.join(sorted(gone))}." if gone else ""]
+    told = [found for found in findings if found.level == "fault" or found.check == "factors"]
+    notes = [f"{found.what}; {found.remedy}." for found in told]
+    notes += _unanswered(workspace, began_at)
+    notes += [f"Gone, and not asked for any more: {', '.join(arrived.gone)}." if arrived.gone else ""]
     spans, decision = store.spans(), ""
-    symbols = [symbol for symbol in workspace.watchlist if symbol in spans and symbol not in gone]
+    symbols = [symbol for symbol in workspace.watchlist if symbol in spans and symbol not in arrived.gone]
     if not symbols:
         raise DataError(f"No symbol is left to forecast. {' '.join(notes)}")
     left_out: dict[str, str] = {}
-    has_champion = holder(store, CHAMPION) is not None and not unusable(store, registry)
+    damage = unusable(store, registry) or _outlived(workspace, symbols)
+    has_champion = holder(store, CHAMPION) is not None and not damage
     # First what is there: a training that takes long, or fails, keeps nobody from today's forecasts.
     if has_champion:
-        left_out = issue_each(workspace, symbols, progress)
+        left_out = _forecast(workspace, symbols, progress)
     if mode == "full" or not has_champion:
         mode, history = "full", workspace.history(symbols=symbols)
         trial = workspace.settings.trial_sessions
-        outcome = challenge(store, registry, history, recipe, trial, progress=progress, jobs=jobs)
+        outcome = challenge(store, registry, history, recipe, trial, damage, progress=progress, jobs=jobs)
         decision = outcome.words
         if outcome.promoted:
-            left_out = issue_each(workspace, symbols, progress)
+            left_out = _forecast(workspace, symbols, progress)
     version = holder(store, CHAMPION) or ""
-    left_out = {symbol: why for symbol, why in left_out.items() if symbol not in late}
+    late = arrived.late
+    left_out = {symbol: why for symbol, why in left_out.items() if symbol not in late} | arrived.unknown
     return Report(
         status="partly" if late else "done",
         mode=mode,
@@ -193,33 +199,91 @@ def _run(
     )
 
 
+class _Arrived(NamedTuple):
+    """How an update went.
+
+    Attributes
+    ----------
+    late : dict
+        As in `Report`.
+    unknown : dict
+        Symbol without prices -> why its source has none.
+    gone : list of str
+        Symbols that are not asked for any more.
+    """
+
+    late: dict[str, str]
+    unknown: dict[str, str]
+    gone: list[str]
+
+
 def _update(
     workspace: Workspace, sessions: dict[str, pd.Timestamp], source: str | Source | None, progress: Progress
-) -> tuple[dict[str, str], set[str]]:
-    """Bring what is new; returns which symbols lack the session that is due, with why, and those gone."""
+) -> _Arrived:
+    """Bring what is new."""
     kept = followed(workspace)
     if not kept and source is None:
-        return {}, set()
+        return _Arrived({}, {}, [])
     outcomes = workspace.update(None if source is None else workspace.watchlist, source, progress)
+    outcomes["told"] = outcomes["outcome"] + ", " + outcomes["detail"]
+    is_factor = outcomes["symbol"].str.startswith(FACTOR)
+    to_come = is_factor & outcomes["outcome"].isin([Outcome.TRANSIENT, Outcome.RATE_LIMITED])
+    late: dict[str, str] = dict(outcomes.loc[to_come, ["symbol", "told"]].itertuples(index=False))
     outcomes = outcomes[outcomes["symbol"].isin(workspace.watchlist)].set_index("symbol")
     known = (outcomes["outcome"] == Outcome.GONE) & (outcomes["change"] == Change.NOT_ASKED)
-    gone, asked = set(outcomes.index[known]), outcomes[~known]
+    asked = outcomes[~known]
     if len(asked) and not (asked["outcome"] == Outcome.OK).any():
         error = RateLimited if (asked["outcome"] == Outcome.RATE_LIMITED).any() else SourceError
-        first = asked.iloc[0]
-        raise error(
-            f"No symbol arrived; {asked.index[0]}: {first['outcome']}, {first['detail']}; try again later"
-        )
-    spans, late = workspace.store.spans(), {}
-    for symbol, row in asked.iterrows():
-        told = "" if row["outcome"] == Outcome.OK else f"; {row['outcome']}, {row['detail']}"
-        if symbol not in spans:
-            late[str(symbol)] = f"it has no prices{told}"
-        elif symbol in kept and spans[symbol].last < sessions[kept[symbol]]:
-            late[str(symbol)] = f"its prices end on {spans[symbol].last.date()}{told}"
-    if late and not set(kept) & set(asked.index) - set(late):
+        raise error(f"No symbol arrived; {asked.index[0]}: {asked['told'].iloc[0]}; try again later")
+    spans, unknown = workspace.store.spans(), dict[str, str]()
+    behind = {symbol for symbol, exchange in kept.items() if spans[symbol].last < sessions[exchange]}
+    followed_now = kept.keys() & set(asked.index)
+    if followed_now and followed_now <= behind:
         raise NotYet(f"No bar of {text(sessions)} has arrived; try again later")
-    return late, gone
+    ages = health(workspace.store, workspace.settings, sorted(behind), workspace.clock())
+    # A share that is halted for so long has no forecast, and keeps no run open.
+    silent = {symbol for symbol, one in ages.items() if (one.data_age or 0) > workspace.settings.most_data}
+    for symbol, row in asked.iterrows():
+        told = "" if row["outcome"] == Outcome.OK else f"; {row['told']}"
+        if symbol not in spans:
+            where = unknown if row["outcome"] == Outcome.INVALID else late
+            where[str(symbol)] = f"it has no prices{told}"
+        elif symbol in behind - silent:
+            late[str(symbol)] = f"its prices end on {spans[symbol].last.date()}{told}"
+    return _Arrived(late, unknown, sorted(outcomes.index[known]))
+
+
+def _outlived(workspace: Workspace, symbols: Sequence[str]) -> str:
+    """Say that the champion is too old to be used for any symbol; empty if it is not."""
+    states = health(workspace.store, workspace.settings, symbols, workspace.clock())
+    age = min(state.model_age for state in states.values())
+    return f"it was trained {age} stored sessions ago" if age > workspace.settings.most_model else ""
+
+
+def _unanswered(workspace: Workspace, since: pd.Timestamp) -> list[str]:
+    """Say which sources of events have failed since a moment, and on what first."""
+    told = workspace.event_outcomes()
+    failed = told[(told["recorded_at"] >= since) & ~told["outcome"].isin([Outcome.OK, Outcome.GONE])]
+    return [
+        f"Events from {source} did not come for {len(rows)} symbols; "
+        f"{rows['symbol'].iloc[0]}: {rows['outcome'].iloc[0]}, {rows['detail'].iloc[0]}."
+        for source, rows in failed.groupby("source")
+    ]
+
+
+def _forecast(workspace: Workspace, symbols: Sequence[str], progress: Progress) -> dict[str, str]:
+    """Forecast what can be; returns what cannot, with why.
+
+    Raises
+    ------
+    DataError
+        If that is all of them.
+    """
+    left_out = issue_each(workspace, symbols, progress)
+    if len(left_out) == len(symbols):
+        symbol, why = next(iter(left_out.items()))
+        raise DataError(f"No symbol can be forecast; {symbol}: {why}")
+    return left_out
 
 
 def issue_each(

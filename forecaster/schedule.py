@@ -37,7 +37,7 @@ FRESH, FRESH_ONCE = timedelta(minutes=5), timedelta(hours=3)
 """Age up to which the health file speaks of a schedule that lives; that is called every hour."""
 
 PATIENT = 4
-"""Runs in a row, put off or done in part, from which on that counts as a failure."""
+"""Runs in a row, put off or done in part, from which on that counts as a failure; as often it is told."""
 
 
 @dataclass(frozen=True)
@@ -278,16 +278,19 @@ class Schedule:
             wait = min(2 * self.health.wait or FIRST_WAIT, LONGEST_WAIT)
             failures = self.health.failures + (exit_code != CANCELLED)
         moment = self._clock()
-        self._note(
-            job=None, last_job=job, last_ended_at=moment, last_exit_code=exit_code,
-            failures=failures, wait=wait, next_attempt=moment + (wait or FIRST_WAIT),
-        )  # fmt: skip
+        ended: dict[str, Any] = {
+            "job": None, "last_job": job, "last_ended_at": moment, "last_exit_code": exit_code,
+            "failures": failures, "wait": wait, "next_attempt": moment + (wait or FIRST_WAIT),
+        }  # fmt: skip
+        self.health = self.health.model_copy(update=ended)
         again = f" If it is still owed, the next attempt is in {wait}." if wait else ""
         self._tell(f"Job {job}: {ENDS.get(exit_code, 'failed')}.{again}")
-        # One that failed has told by itself; of many that were put off the first that is too many speaks.
-        if exit_code == DIED or (exit_code in (PARTLY, LATER) and failures == PATIENT):
+        # One that failed has told by itself; of many that were put off every so many speak.
+        if exit_code == DIED or (exit_code in (PARTLY, LATER) and failures % PATIENT == 0):
             for problem in self._duty.alert(self.health.of_runs()):
                 self._tell(f"The alert did not get through: {problem}")
+        # Last: a disk that is full must not keep the alert back.
+        self._note()
 
     def _stop(self) -> None:
         before = self.health

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from command_line import Run
 from deltalake import write_deltalake
+from exchange_calendars import get_calendar
 
 from forecaster import doctor
 from forecaster.config import Settings
@@ -18,6 +19,7 @@ from forecaster.ingest import quarantine, update
 from forecaster.ingest.company_events import import_events, update_events
 from forecaster.ingest.pace import Pace
 from forecaster.instruments import Instrument, described
+from forecaster.sessions import last_complete
 from forecaster.sources import Fetched, Outcome, Told
 from forecaster.store import now
 from forecaster.workspace import Workspace
@@ -233,6 +235,37 @@ def live(tmp_path: Path, bars: pd.DataFrame) -> Workspace:
     assert update(workspace.store, share, ["AAA"])["outcome"].tolist() == ["ok"]
     workspace.watch(["AAA"])
     return workspace
+
+
+def test_market_factors_that_stay_behind(live: Workspace) -> None:
+    moment = live.clock()
+    complete = last_complete("XNYS", moment - pd.Timedelta(hours=2), live.settings.bar_delay_minutes)
+    days = get_calendar("XNYS", start="2020-01-01").sessions
+    ends = {
+        "market_index": complete,
+        "rate_10y": days[days < complete][-1],
+        "volatility_index": days[days < complete][-2],
+    }
+    rows = [
+        {
+            "name": name,
+            "symbol": "",
+            "session": day,
+            "value": 1.0,
+            "known_at": moment,
+            "source": "yahoo",
+            "fetched_at": moment,
+        }
+        for name, day in ends.items()
+    ]
+    live.store.append("factors", pd.DataFrame(rows[:2]))
+    assert found(live, "factors") == []
+    live.store.append("factors", pd.DataFrame(rows[2:]))
+    (behind,) = found(live, "factors")
+    assert behind.level == "warning"
+    assert behind.what == (
+        f"1 of 3 market factors are behind; volatility_index ends on {ends['volatility_index'].date()}"
+    )
 
 
 def test_events_that_never_came(live: Workspace) -> None:

@@ -20,8 +20,8 @@ ROOMS = [
     "adjust", "sources", "remedies", "ingest", "history", "features", "windows", "models", "evaluation",
     "plots", "score_plots", "event_plots", "event_marks", "fan_plots", "network_plots", "record_plots",
     "decisions", "promotion", "registry", "ledger", "live", "health", "report", "benchmark", "findings",
-    "explain", "inside_plots", "workflow", "challenge", "workspace", "first_run", "doctor", "timetable",
-    "retrain", "follow", "alerts", "jobs", "schedule", "login", "cli", "dashboard",
+    "explain", "inside_plots", "workflow", "challenge", "workspace", "doctor", "timetable", "retrain",
+    "first_run", "follow", "alerts", "jobs", "schedule", "login", "cli", "dashboard",
 ]  # fmt: skip
 """Every room imports only rooms above it in this list."""
 

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from market import BEGIN, DAYS, SMALL, SYMBOLS, Market, Walk, copied, evening
 from scipy import stats
+from yahoo_stub import MemorySource
 
 from forecaster import ledger
 from forecaster.decisions import CHAMPION, decisions, holder
-from forecaster.errors import Expired, Locked, NotYet, SourceError
+from forecaster.errors import DataError, Expired, Locked, NotYet, SourceError
+from forecaster.ingest import MARKET_FACTORS
 from forecaster.locks import exclusive
 from forecaster.sources import Outcome
 from forecaster.tables import TABLES
@@ -124,10 +126,17 @@ def test_data_that_is_late_is_waited_for(market: Market) -> None:
 
 def test_past_the_hard_limit_there_is_no_forecast(market: Market) -> None:
     market.settings["most_data"] = 3
+    ended = []
     for day in AFTER[:4]:
-        market.at(day, but=("BBB",))
-        report = market.run("light")
-    assert report.late == {"BBB": f"its prices end on {BEGIN}"}
+        report = market.at(day, but=("BBB",)).run("light")
+        ended.append((report.status, report.late, report.left_out))
+    late = ("partly", {"BBB": f"its prices end on {BEGIN}"}, {})
+    assert ended[:3] == [late, late, late]
+    # Halted for so long it keeps no run open any more.
+    status, still_late, left_out = ended[3]
+    assert (status, still_late, [*left_out]) == ("done", {}, ["BBB"])
+    assert left_out["BBB"].startswith("The prices end on 2024-01-02, 4 complete sessions ago")
+    assert owed(market.workspace) is None
     workspace = market.workspace
     assert workspace.health("BBB").level == "expired"
     with pytest.raises(Expired, match=r"BBB: no forecast\. The prices end on 2024-01-02, 4 complete"):
@@ -140,17 +149,49 @@ def test_past_the_hard_limit_there_is_no_forecast(market: Market) -> None:
     assert len(workspace.forecast("AAA")) == 5
 
 
-def test_an_old_model_is_told_and_then_refused(market: Market) -> None:
+def test_an_old_model_is_told_then_refused_and_then_replaced(market: Market) -> None:
     market.settings |= {"stale_model": 1, "most_model": 3, "full_every": 100}
     levels = []
-    for day in AFTER[:4]:
+    for day in AFTER[:3]:
         market.at(day).run("light")
         levels.append(market.workspace.health("AAA").level)
+    market.at(AFTER[3]).workspace.update(SYMBOLS, market.source)
+    levels.append(market.workspace.health("AAA").level)
     assert levels == ["good", "stale", "stale", "expired"]
     assert market.workspace.health("AAA").model_age == 4
     assert market.workspace.health("AAA").data_age == 0
     with pytest.raises(Expired, match="trained 4 stored sessions ago"):
         market.workspace.forecast("AAA")
+    report = market.run("light")
+    assert (report.status, report.mode, report.version, report.forecasts) == ("done", "full", "2", 3)
+    assert report.decision == (
+        "promoted version 2: champion 1 cannot be used: it was trained 4 stored sessions ago"
+    )
+    assert market.workspace.health("AAA").level == "good"
+
+
+def test_a_run_that_can_forecast_nothing_fails(tmp_path: Path) -> None:
+    market = Market(tmp_path, source=MemorySource(name="files")).at(BEGIN)
+    market.clock.moment = evening(AFTER[20])
+    market.workspace.update(SYMBOLS, market.source)
+    with pytest.raises(DataError, match=r"No symbol can be forecast; AAA: The prices end on 2024-01-02, 21"):
+        market.run(recipe=SMALL)
+    assert statuses(market) == ["failed"]
+    assert market.workspace.forecasts().empty
+    assert owed(market.workspace) is not None
+
+
+def test_market_factors_that_are_late_are_waited_for(tmp_path: Path) -> None:
+    market = Market(tmp_path, source=MemorySource(name="yahoo")).at(BEGIN)
+    market.workspace.update(SYMBOLS, market.source)
+    market.source.outcomes = {MARKET_FACTORS["market_index"]: Outcome.RATE_LIMITED}
+    report = market.run(recipe=SMALL)
+    assert (report.status, report.forecasts, report.left_out) == ("partly", 3, {})
+    assert [*report.late] == ["factor:market_index"]
+    assert report.late["factor:market_index"].startswith("rate_limited, ")
+    assert owed(market.workspace) == "light"
+    market.source.outcomes = {}
+    assert market.run().status == "done"
 
 
 def test_a_clock_that_jumps_does_no_harm(market: Market) -> None:

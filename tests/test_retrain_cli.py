@@ -13,6 +13,8 @@ from threading import Thread
 
 import pytest
 from command_line import Run
+from market import BEGIN, SYMBOLS, Market
+from yahoo_stub import MemorySource
 
 from forecaster.config import Settings
 from forecaster.errors import Locked
@@ -116,6 +118,17 @@ def test_a_failure_is_told_to_a_command_and_an_address(
     assert not (tmp_path / "empty").exists()
     assert [one["error"] for one in heard] == [note.read_text()]
     assert heard[0]["command"] == "retrain"
+
+
+def test_a_source_without_its_key_is_a_failure_that_is_told(run: Run, tmp_path: Path) -> None:
+    market = Market(tmp_path / "market", source=MemorySource(name="tiingo")).at(BEGIN)
+    market.workspace.update(SYMBOLS, market.source)
+    note = tmp_path / "note.txt"
+    code = f"import os, pathlib; pathlib.Path({str(note)!r}).write_text(os.environ['FORECASTER_FAILURE'])"
+    run.environment = {"FORECASTER_ON_FAILURE": f'{sys.executable} -c "{code}"'}
+    error = run("retrain", "--light", "--home", market.home, code=2).stderr
+    assert "TIINGO_API_KEY" in note.read_text()
+    assert note.read_text() in error
 
 
 def test_an_alert_that_fails_does_not_hide_the_failure(run: Run, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from forecaster.workspace import Workspace
 
-DONE, FAILED, PARTLY, INTERRUPTED = 0, 1, 3, 130
+DONE, FAILED, PARTLY, LATER, INTERRUPTED = 0, 1, 3, 75, 130
 
 app = typer.Typer(
     name="forecaster",

@@ -6,13 +6,13 @@ import typer
 
 from forecaster.cli.common import (
     AsJson,
-    AsOf,
     Home,
     app,
     open_workspace,
     print_frame,
     print_json,
 )
+from forecaster.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,18 +31,30 @@ def explain(
         str | None,
         typer.Option("--cell", help="lstm, gru or rnn (default: the model's first).", show_default=False),
     ] = None,
-    as_of: AsOf = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            help="Session YYYY-MM-DD on which the window ends; the weights may have learned from later ones.",
+            show_default=False,
+        ),
+    ] = None,
     version: Annotated[
         str | None, typer.Option(help="Model version (default: the champion).", show_default=False)
     ] = None,
     as_json: AsJson = False,
+    units: Annotated[
+        bool, typer.Option("--units", help="With --json: the values of every single unit as well.")
+    ] = False,
 ) -> None:
     """Print what a network forgets and keeps over its window, and what its forecast rests on."""
+    if units and not as_json:
+        raise UsageError("--units goes with --json")
     found = open_workspace(home).explain(symbol, cell, as_of, version)
     if as_json:
         from forecaster.explain.inside import laid_out
 
-        print_json(laid_out(found))
+        print_json(laid_out(found, units))
         return
     title = f"{found.symbol}, {found.cell}, {found.seeds} random starts, version {found.version}"
     print_frame(_by_session(found), f"{title}: mean of the gates, mean size of the states")

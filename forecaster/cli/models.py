@@ -94,7 +94,8 @@ def train(
     from forecaster.evaluation.backtest import backtest
     from forecaster.locks import exclusive
     from forecaster.progress import for_terminal
-    from forecaster.workflow import issue
+    from forecaster.retrain import issue_each
+    from forecaster.timetable import stored
     from forecaster.workflow import train as fit
 
     workspace, progress = open_workspace(home), for_terminal()
@@ -105,9 +106,9 @@ def train(
         version = workspace.registry.add(fit(history, recipe, progress, evidence), evidence)
         try:
             decision = f"promoted: {workspace.registry.promote(version)}"
-            issue(workspace.store, workspace.registry, workspace.watchlist)
+            left_out = issue_each(workspace, list(stored(workspace)), progress, False)
         except NotEarned as refusal:
-            decision = f"not promoted: {refusal}"
+            decision, left_out = f"not promoted: {refusal}", {}
     if as_json:
         print_json(
             {
@@ -120,6 +121,8 @@ def train(
         return
     print_scores(evidence.scores())
     typer.echo(f"\nAt one session ahead: {evidence.verdict()}\nVersion {version} {decision}.")
+    for symbol, why in left_out.items():
+        typer.echo(f"{symbol}: no forecast, {why}.")
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 
 from forecaster.cli.common import (
     DONE,
-    FAILED,
+    LATER,
     PARTLY,
     AsJson,
     Home,
@@ -106,7 +106,7 @@ def _print(report: "Report") -> None:
 
 def _alert(workspace: "Workspace", error: Exception) -> None:
     """Tell whom the settings name; a lock that is held or data that is late is no failure."""
-    if isinstance(error, ForecasterError) and error.exit_code != FAILED:
+    if isinstance(error, ForecasterError) and error.exit_code == LATER:
         return
     from forecaster.alerts import alert
 

@@ -151,9 +151,16 @@ def inside(
     return replace(found, notes=(seen, *found.notes))
 
 
-def laid_out(found: Inside) -> dict[str, Any]:
-    """Lay out for JSON all that was found but the values of single units; infinite is null."""
-    tables = ("sessions", "events", "gates", "memory", "half_lives", "gradients")
+def laid_out(found: Inside, with_units: bool = False) -> dict[str, Any]:
+    """Lay out for JSON all that was found; infinite is null.
+
+    Parameters
+    ----------
+    with_units : bool
+        Whether to give the value of every single unit as well.
+    """
+    tables = ["sessions", "events", "gates", "memory", "half_lives", "gradients"]
+    tables += ["units"] if with_units else []
     return {
         "symbol": found.symbol,
         "cell": found.cell,

@@ -20,9 +20,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
-from forecaster.errors import UsageError
-from forecaster.jobs.record import Job, State, alive, folder_of, new, read_all, read_log, register
+from forecaster.errors import ForecasterError, StoreError, UsageError
+from forecaster.jobs.record import Job, State, alive, folder_of, new, read_all, read_log, register, writing
 from forecaster.jobs.recorder import NAMED, Recorder, interruptible, recorded
 
 __all__ = [
@@ -58,21 +59,38 @@ def start(home: Path, words: Sequence[str]) -> str:
     ------
     StoreError
         If the folder cannot be written.
+    ForecasterError
+        If the machine has no room for another process.
     """
     folder, lock = new(home, words[0])
     try:
-        with (folder / "log.txt").open("ab") as log:
-            # The child inherits the lock with its open file: there is no moment at which nobody holds it.
-            process = subprocess.Popen(
-                [sys.executable, "-m", "forecaster", *words, "--home", str(home.resolve())],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock],
-                env=os.environ | {NAMED: folder.name, "PYTHONUNBUFFERED": "1"},
-            )  # fmt: skip
-        register(folder, words, process.pid, detached=True)
+        with writing(folder), (folder / "log.txt").open("ab") as log:
+            process = _child(folder.name, [*words, "--home", str(home.resolve())], log, lock)
+        try:
+            register(folder, words, process.pid, detached=True)
+        except StoreError:
+            # Nobody could see it, or end it.
+            process.kill()
+            raise
     finally:
         os.close(lock)
     threading.Thread(target=process.wait, daemon=True).start()
     return folder.name
+
+
+def _child(job_id: str, words: Sequence[str], log: IO[bytes], lock: int) -> "subprocess.Popen[bytes]":
+    try:
+        # It inherits the lock with its open file: there is no moment at which nobody holds it.
+        return subprocess.Popen(
+            [sys.executable, "-m", "forecaster", *words],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock],
+            env=os.environ | {NAMED: job_id, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+    except OSError as error:
+        raise ForecasterError(
+            f"No process can be started for job {job_id} ({error.strerror}); see that memory and processes "
+            f"are free, and try again"
+        ) from error
 
 
 def jobs(home: Path) -> list[Job]:
