@@ -1,7 +1,8 @@
 """Which version is served: the rules by which a challenger takes the champion's place.
 
 A changed recipe has to be better; new weights of the champion's own recipe have to be no worse, on
-sessions that neither has seen. All rules look one session ahead.
+sessions that neither has seen. Gains are asked for one session ahead; further ahead a changed recipe may
+not be worse.
 """
 
 import json
@@ -22,6 +23,9 @@ LEVEL = 0.01
 
 FEWEST_DATES = 250
 """Dates that it has to do so on."""
+
+WORSE_LEVEL = 0.05
+"""One-sided level at which it may not be worse at any other step that both backtests kept."""
 
 COVERAGE_SLACK = 0.5
 """Points by which the 90 % coverage of a changed recipe may be further off than the champion's."""
@@ -64,8 +68,8 @@ def changed_recipe(challenger: pd.DataFrame, champion: pd.DataFrame) -> Ruling:
 
     It is promoted if its served forecast has the lower mean log score, one-sided Diebold-Mariano
     p < .01 on at least 250 dates; if its 90 % coverage is no further off than the champion's by more
-    than half a point; and if it is in the 90 % model confidence set of all models of its backtest and the
-    champion.
+    than half a point; if it is in the 90 % model confidence set of all models of its backtest and the
+    champion; and if at no other step its log score is worse, one-sided p < .05.
 
     Parameters
     ----------
@@ -76,9 +80,9 @@ def changed_recipe(challenger: pd.DataFrame, champion: pd.DataFrame) -> Ruling:
     own = mine[mine["model"] != SERVED]
     both = [mine[mine["model"] == SERVED].assign(model=CHALLENGER)]
     both.append(theirs[theirs["model"] == SERVED].assign(model=CHAMPION))
-    losses = daily_losses(pd.concat(both), "log_score")
-    test = paired_test(losses[CHALLENGER].to_numpy(), losses[CHAMPION].to_numpy(), horizon=1)
+    test = _compared(both[0], both[1], horizon=1)
     p_value = _one_sided(test)
+    worse = _worse_ahead(challenger, champion)
     off = [abs(_coverage(one) - 90) for one in both]
     rest = own[own["log_score"].notna()]
     members = confidence_set(daily_losses(pd.concat([rest, *both]), "log_score"), step=1)
@@ -94,6 +98,8 @@ def changed_recipe(challenger: pd.DataFrame, champion: pd.DataFrame) -> Ruling:
         failed.append(f"its 90 % coverage is off by {off[0]:.1f} points, the champion's by {off[1]:.1f}")
     if not included:
         failed.append("it is outside the model confidence set")
+    if worse:
+        failed.append(f"it is worse {', '.join(map(str, worse))} sessions ahead")
     evidence = {
         "rule": "changed recipe",
         "gain_nats": -test.difference,
@@ -103,6 +109,7 @@ def changed_recipe(challenger: pd.DataFrame, champion: pd.DataFrame) -> Ruling:
         "coverage_off": off[0],
         "champion_coverage_off": off[1],
         "in_confidence_set": included,
+        "worse_ahead": ", ".join(map(str, worse)) or "nowhere",
     }
     verb = "does not earn the place" if failed else "beats the champion"
     return Ruling(not failed, f"{verb}: {'; '.join([facts, *failed])}", evidence)
@@ -196,6 +203,23 @@ def coverage_off(rows: pd.DataFrame) -> tuple[float, float]:
 
 def _first_step(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["step"] == 1]
+
+
+def _compared(challenger: pd.DataFrame, champion: pd.DataFrame, horizon: int) -> PairedTest:
+    """Compare two models' rows of one step; the first is better where the difference is below 0."""
+    rows = pd.concat([challenger.assign(model=CHALLENGER), champion.assign(model=CHAMPION)])
+    losses = daily_losses(rows, "log_score")
+    return paired_test(losses[CHALLENGER].to_numpy(), losses[CHAMPION].to_numpy(), horizon)
+
+
+def _worse_ahead(challenger: pd.DataFrame, champion: pd.DataFrame) -> list[int]:
+    """Name the steps after the first at which a challenger's served forecast is worse."""
+    mine, theirs = (one[(one["model"] == SERVED) & (one["step"] > 1)] for one in (challenger, champion))
+    steps = sorted(set(mine["step"]) & set(theirs["step"]))
+    tests = {
+        step: _compared(mine[mine["step"] == step], theirs[theirs["step"] == step], step) for step in steps
+    }
+    return [int(step) for step, test in tests.items() if 1 - _one_sided(test) < WORSE_LEVEL]
 
 
 def _one_sided(test: PairedTest) -> float:

@@ -251,7 +251,8 @@ def test_the_same_cell_is_told_by_the_model_the_workspace_and_the_command(
     found = inside(model, workspace.history(), "NFLX", "gru", "2022-04-25")
     said = json.loads(
         Run(tmp_path)(
-            "explain", "NFLX", "--cell", "gru", "--as-of", "2022-04-25", "--json", "--home", workspace.home
+            "explain", "NFLX", "--cell", "gru", "--as-of", "2022-04-25", "--json", "--units",
+            "--home", workspace.home,
         ).stdout
     )  # fmt: skip
     assert (said["symbol"], said["cell"], said["cutoff"], said["version"]) == (
@@ -277,7 +278,11 @@ def test_the_same_cell_is_told_by_the_model_the_workspace_and_the_command(
     assert any("learned from sessions after this window" in note for note in said["notes"])
     explained = workspace.explain("NFLX", "gru", "2022-04-25")
     assert explained.gates.equals(found.gates)
-    assert laid_out(explained) == said
+    assert laid_out(explained, with_units=True) == said
+    units = found.units
+    assert [row["value"] for row in said["units"]] == pytest.approx(units["value"].tolist())
+    assert set(units["gate"]) == set(GATES["gru"])
+    assert "units" not in laid_out(explained)
 
 
 def test_the_last_window_is_the_one_of_the_forecast(looked_into: tuple[Model, Workspace]) -> None:

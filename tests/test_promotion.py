@@ -72,6 +72,27 @@ def test_a_better_recipe_is_promoted_with_its_figures() -> None:
     assert "beats the champion: +0.0" in ruling.reason
 
 
+@pytest.mark.parametrize(
+    ("loss", "worse"), [(0.1, "5, 20"), (0.002, "5"), (0.0, "nowhere"), (-0.1, "nowhere")]
+)
+def test_a_recipe_that_is_worse_further_ahead_is_not_promoted(loss: float, worse: str) -> None:
+    """Five steps ahead it loses what is asked for, twenty ahead a tenth of it."""
+    mine, theirs = rivals(500, 0.02)
+    common = noise(500, 1)
+    for step, lost in ((5, loss), (20, loss / 10)):
+        ahead = (
+            table("served", common + noise(500, 4, 0.01) + lost),
+            table("served", common + noise(500, 5, 0.01)),
+        )
+        mine, theirs = (
+            pd.concat([one, far.assign(step=step)]) for one, far in zip((mine, theirs), ahead, strict=True)
+        )
+    ruling = changed_recipe(mine, theirs)
+    assert ruling.evidence["worse_ahead"] == worse
+    assert ruling.promoted == (worse == "nowhere")
+    assert ("it is worse" in ruling.reason) != ruling.promoted
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.0008, 0.0012, 0.002])
 def test_the_level_is_one_per_cent(gain: float) -> None:
     mine, theirs = rivals(300, gain)

@@ -30,6 +30,7 @@ EVIDENCE = {
     "champion_coverage_off": "The champion's off by, points",
     "coverage_limit": "Allowed, points",
     "in_confidence_set": "In the model confidence set",
+    "worse_ahead": "Worse further ahead, sessions",
 }
 """Figure of a decision -> how it is headed."""
 
