@@ -22,6 +22,9 @@ from forecaster.sources import Outcome, Source
 from forecaster.timetable import Mode, Status, covering, due, followed, owed, stored, text
 from forecaster.workspace import Workspace
 
+PATIENCE = 300.0
+"""Seconds for which a symbol that is being added is waited for."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -224,7 +227,8 @@ def _update(
     kept = followed(workspace)
     if not kept and source is None:
         return _Arrived({}, {}, [])
-    outcomes = workspace.update(None if source is None else workspace.watchlist, source, progress)
+    wanted = None if source is None else workspace.watchlist
+    outcomes = workspace.update(wanted, source, progress, patience=PATIENCE)
     outcomes["told"] = outcomes["outcome"] + ", " + outcomes["detail"]
     is_factor = outcomes["symbol"].str.startswith(FACTOR)
     to_come = is_factor & outcomes["outcome"].isin([Outcome.TRANSIENT, Outcome.RATE_LIMITED])

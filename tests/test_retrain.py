@@ -1,6 +1,7 @@
 """The retraining service on a small market: what it does once, twice, and when things fail."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,16 @@ def test_only_one_runs_at_a_time(market: Market) -> None:
     with exclusive(market.home, "retrain"), pytest.raises(Locked, match="Another retrain runs"):
         market.run()
     assert market.run().status == "done"
+
+
+def test_a_symbol_that_is_being_added_is_waited_for(market: Market) -> None:
+    market.at(AFTER[0])
+    with ThreadPoolExecutor() as pool, exclusive(market.home, "update"):
+        run = pool.submit(market.run)
+        with pytest.raises(TimeoutError):
+            run.result(timeout=1.0)
+        assert statuses(market)[-1] == "running"
+    assert run.result().status == "done"
 
 
 def test_a_source_that_fails_leaves_everything_in_place(market: Market) -> None:
