@@ -71,7 +71,10 @@ def quickstart(
     registry = workspace.registry
     trained = holder(workspace.store, CHAMPION) is None
     if not trained and not workspace.forecasts().empty:
-        if workspace.origin == SAMPLE:
+        wanted, origin = choice or workspace.settings.source, workspace.origin
+        if wanted not in ("auto", origin):
+            say(f"{wanted.title()} was not asked: this workspace keeps to its source of prices, {origin}.")
+        if origin == SAMPLE:
             say(DEMONSTRATION)
         return _summary(workspace, trained)
     # Late: a workspace that is ready does not need TensorFlow.

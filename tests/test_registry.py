@@ -57,9 +57,11 @@ def test_quickstart_leaves_a_champion_with_its_evidence(workspace: Workspace, ti
 def test_a_second_quickstart_does_nothing(workspace: Workspace, tiny: Recipe) -> None:
     tables = ("prices", "forecasts", "backtests", "scores", "decisions", "updates")
     before = {name: workspace.store.version(name) for name in tables}
-    summary = quickstart(workspace, tiny)
+    said: list[str] = []
+    summary = quickstart(workspace, tiny, "yahoo", say=said.append)
     assert not summary.trained
     assert {name: workspace.store.version(name) for name in tables} == before
+    assert said[0] == "Yahoo was not asked: this workspace keeps to its source of prices, sample."
 
 
 @pytest.mark.slow
