@@ -268,13 +268,13 @@ def _stale_plans(workspace: Workspace, watched: list[str], moment: pd.Timestamp)
 
 
 def _clock(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:
-    """Nothing was recorded later than now: the last word on a fact is the one recorded last."""
+    """Nothing was recorded later than now: a moment tells what was known by then."""
     for name in TABLES:
         latest = workspace.store.latest(name)
         if latest is not None and latest > moment + pd.Timedelta(minutes=1):
             what = f"{name} has rows recorded at {latest:%Y-%m-%d %H:%M} UTC, later than this machine's clock"
-            remedy = "set the clock; until then, what is recorded now does not count as the last word"
-            yield Finding("clock", "fault", what, remedy)
+            remedy = "set the clock if it is slow; if it was fast, what replaces these is recorded after them"
+            yield Finding("clock", "warning", what, remedy)
 
 
 def _disk(workspace: Workspace, moment: pd.Timestamp) -> Iterator[Finding]:

@@ -342,7 +342,5 @@ def _record(workspace: Workspace, run: dict[str, Any], status: Status, **found: 
     """Write down how a run stands, and for which symbols."""
     followed_now = " ".join(stored(workspace))
     row = {"status": status, "version": None, "decision": "", "forecasts": 0, "detail": "", **run, **found}
-    # A clock that was set back must not make this the older word.
-    moment, last = workspace.clock(), workspace.store.latest("retrains")
-    row["recorded_at"] = moment if last is None else max(moment, last + pd.Timedelta(microseconds=1))
-    workspace.store.append("retrains", pd.DataFrame([row | {"symbols": followed_now}]))
+    row |= {"symbols": followed_now, "recorded_at": workspace.clock()}
+    workspace.store.append("retrains", pd.DataFrame([row]))

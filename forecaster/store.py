@@ -107,6 +107,11 @@ class _Opened:
         self.rows: dataset.Dataset = held.to_pyarrow_dataset(filesystem=files)
         self._read: dict[Conditions, Any] = {}
 
+    def latest(self, column: str) -> pd.Timestamp:
+        """Return the latest moment of a column, from the statistics of its files alone."""
+        groups = (group for file in self.rows.get_fragments() for group in file.row_groups)
+        return pd.Timestamp(max(group.statistics[column]["max"] for group in groups))
+
     def once(self, asked: Conditions, read: Callable[[], Rows]) -> Rows:
         """Read unless the same was read before; what is large is not kept."""
         found = self._read.get(asked)
@@ -136,6 +141,9 @@ class Store:
     def append(self, name: str, frame: pd.DataFrame) -> int:
         """Append rows to a table in one atomic commit and return how many.
 
+        They hold from then on, whatever a clock said before: a row that would be older than the one it
+        replaces is recorded just after it.
+
         Parameters
         ----------
         name : str
@@ -151,7 +159,7 @@ class Store:
         spec = table(name)
         if frame.empty:
             return 0
-        rows = _to_arrow(frame, spec)
+        rows = self._in_order(_to_arrow(frame, spec), spec)
         self.folder.mkdir(parents=True, exist_ok=True)
         # Asked first, because the writer itself prints more than an error when a disk is full.
         if shutil.disk_usage(self.folder).free < rows.nbytes + SPARE:
@@ -225,11 +233,8 @@ class Store:
     @_clear_errors
     def latest(self, name: str) -> pd.Timestamp | None:
         """Return the latest moment at which a row of a table was recorded; None without rows."""
-        opened, recorded = self._open(name), table(name).recorded
-        if opened is None:
-            return None
-        moment = compute.max(opened.rows.to_table(columns=[recorded])[recorded]).as_py()
-        return None if moment is None else pd.Timestamp(moment)
+        opened = self._open(table(name).name)
+        return None if opened is None else opened.latest(table(name).recorded)
 
     @_clear_errors
     def compact(self) -> None:
@@ -246,6 +251,25 @@ class Store:
                 held.vacuum(dry_run=False)
                 # Whoever opens the table need not read its log from the first day on.
                 DeltaTable(path).create_checkpoint()
+
+    def _in_order(self, rows: arrow.Table, spec: Table) -> arrow.Table:
+        """Move the moments of rows that would be older than what they replace."""
+        opened, earliest = self._open(spec.name), compute.min(rows[spec.recorded])
+        if not spec.replaces or opened is None or opened.latest(spec.recorded) < earliest.as_py():
+            return rows
+        columns = [*spec.replaced_by, spec.recorded]
+        later = dataset.field(spec.recorded) >= earliest
+        parts = [opened.rows.to_table(columns=columns, filter=later), rows.select(columns)]
+        held, new = (part.to_pandas() for part in parts)
+        both = pd.concat([held, new], ignore_index=True)
+        fact = both.groupby(list(spec.replaced_by) or np.zeros(len(both)), dropna=False).ngroup()
+        before, mine = fact[: len(held)], fact[len(held) :].reset_index(drop=True)
+        last = held[spec.recorded].groupby(before).max() + pd.Timedelta(microseconds=1)
+        first = new[spec.recorded].groupby(mine).transform("min")
+        behind = (mine.map(last) - first).fillna(pd.Timedelta(0)).clip(lower=pd.Timedelta(0))
+        at = rows.schema.get_field_index(spec.recorded)
+        moved = arrow.array(new[spec.recorded] + behind, type=rows.schema.field(at).type)
+        return rows.set_column(at, rows.schema.field(at), moved)
 
     def _open(self, name: str) -> _Opened | None:
         """Open a table as it is now; it is read anew only after a commit, which adds a file to its log."""

@@ -29,12 +29,21 @@ class Table:
         Columns that name a fact; the row recorded last is the one that holds.
     recorded : str
         Column with the moment at which the store learned the row.
+    replaces : bool
+        Whether a row replaces the earlier ones of its key. The ledger of forecasts never does, and the
+        moments in it count as they were told.
     """
 
     name: str
     schema: arrow.Schema
     key: tuple[str, ...]
     recorded: str
+    replaces: bool = True
+
+    @property
+    def replaced_by(self) -> tuple[str, ...]:
+        """Columns that a row shares with those that it replaces; none where only the newest row counts."""
+        return () if self.recorded in self.key else self.key
 
 
 def _schema(**columns: arrow.DataType) -> arrow.Schema:
@@ -153,6 +162,7 @@ _TABLES = (
         ),
         ("symbol", "cutoff", "step", "version", "model"),
         "issued_at",
+        replaces=False,
     ),
     Table(
         "backtests",

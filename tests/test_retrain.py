@@ -224,6 +224,35 @@ def test_a_clock_that_jumps_does_no_harm(market: Market) -> None:
     assert market.workspace.health("AAA").level == "good"
 
 
+def test_what_is_said_after_a_clock_ran_ahead_holds(market: Market) -> None:
+    """The list of symbols, and a close that is corrected; a forecast's moment stays the clock's."""
+    market.at(AFTER[0])
+    market.clock.moment = evening(AFTER[0]) + pd.Timedelta(days=60)
+    with pytest.raises(NotYet):
+        market.run()
+    market.workspace.watch(["NEW"])
+    market.clock.moment = evening(AFTER[0])
+    market.workspace.watch(["NEW"], watched=False)
+    assert market.workspace.watchlist == SYMBOLS
+    store = market.workspace.store
+    where = {"symbol": ["AAA"], "session": [AFTER[0].date()]}
+    (before,) = store.current("prices", where=where).to_dict("records")
+    market.source.edits["AAA"] = _one_per_cent_higher
+    now = market.at(AFTER[1]).clock.moment
+    assert market.run().status == "done"
+    (corrected,) = store.current("prices", where=where).to_dict("records")
+    assert corrected["close"] == pytest.approx(1.01 * before["close"])
+    known = store.current("prices", where=where, recorded_by=before["fetched_at"])
+    assert known["close"].tolist() == [before["close"]]
+    issued = store.rows("forecasts", where={"cutoff": [AFTER[1].date()]})["issued_at"]
+    assert len(issued) > 0
+    assert issued.between(now, now + pd.Timedelta(seconds=1)).all()
+
+
+def _one_per_cent_higher(bars: pd.DataFrame) -> None:
+    bars.loc[AFTER[0], ["open", "high", "low", "close", "adj_close"]] *= 1.01
+
+
 def test_too_little_news_for_newer_weights(market: Market) -> None:
     report = market.at(AFTER[0]).run("full")
     assert report.decision.startswith("no training: newer weights are judged on the last 42 sessions")

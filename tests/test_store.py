@@ -21,6 +21,7 @@ from forecaster.tables import TABLES
 
 NOON = pd.Timestamp("2024-01-10 12:00", tz="UTC")
 MINUTE = pd.Timedelta(minutes=1)
+MICROSECOND = pd.Timedelta(microseconds=1)
 
 
 @pytest.fixture
@@ -104,11 +105,39 @@ def test_an_unknown_table_is_named(store: Store) -> None:
             ask("price")
 
 
-def test_the_row_recorded_last_holds_whatever_the_order_of_arrival(store: Store) -> None:
-    for minutes, value in ((5, 5.0), (9, 9.0), (1, 1.0)):
+def test_the_row_appended_last_holds_whatever_the_clock_said(store: Store) -> None:
+    for minutes, value in ((5, 5.0), (9, 9.0), (1, 1.0), (1, 2.0)):
         store.append("factors", factor("2024-01-02", value, minutes))
-    assert store.current("factors")["value"].tolist() == [9.0]
-    assert sorted(store.rows("factors")["value"]) == [1.0, 5.0, 9.0]
+        assert store.current("factors")["value"].tolist() == [value]
+    read = store.rows("factors").set_index("value")["fetched_at"]
+    moved = {1.0: NOON + 9 * MINUTE + MICROSECOND, 2.0: NOON + 9 * MINUTE + 2 * MICROSECOND}
+    assert read.to_dict() == {5.0: NOON + 5 * MINUTE, 9.0: NOON + 9 * MINUTE} | moved
+    assert store.current("factors", recorded_by=NOON + 9 * MINUTE)["value"].tolist() == [9.0]
+    assert set(store.rows("factors")["known_at"]) == {NOON}
+
+
+def test_a_clock_that_was_set_back_moves_only_what_replaces_a_row(store: Store) -> None:
+    store.append("factors", pd.concat([factor("2024-01-02", 1.0, 9), factor("2024-01-03", 2.0)]))
+    later = [factor("2024-01-02", 3.0, 4), factor("2024-01-03", 4.0, 4), factor("2024-01-04", 5.0, 4)]
+    store.append("factors", pd.concat(later))
+    moments = store.current("factors")["fetched_at"].tolist()
+    assert moments == [NOON + 9 * MINUTE + MICROSECOND, NOON + 4 * MINUTE, NOON + 4 * MINUTE]
+
+
+def test_decisions_keep_their_order_whatever_the_clock_said(store: Store) -> None:
+    rows = [example("decisions", number) for number in range(3)]
+    ahead = pd.DataFrame(rows[:1]).assign(decided_at=NOON + 9 * MINUTE)
+    store.append("decisions", ahead)
+    store.append("decisions", pd.DataFrame(rows[1:]))
+    told = store.rows("decisions").sort_values("decided_at")
+    assert told["version"].tolist() == ["word 0", "word 1", "word 2"]
+
+
+def test_when_a_forecast_was_issued_is_never_moved(store: Store) -> None:
+    row = pd.DataFrame([example("forecasts", 0)])
+    for minutes in (9, 1):
+        store.append("forecasts", row.assign(issued_at=NOON + minutes * MINUTE))
+    assert sorted(store.rows("forecasts")["issued_at"]) == [NOON + MINUTE, NOON + 9 * MINUTE]
 
 
 def test_recorded_by_reads_what_was_known_then(store: Store) -> None:
