@@ -11,7 +11,7 @@ import pandas as pd
 
 from forecaster import promotion, workflow
 from forecaster.config import Recipe
-from forecaster.decisions import CHAMPION, card_of, decisions, holder
+from forecaster.decisions import CHALLENGER, CHAMPION, card_of, decisions, evidence_of, holder
 from forecaster.errors import ModelError, NotEarned, UsageError
 from forecaster.evaluation.backtest import Backtest, backtest
 from forecaster.evaluation.folds import Plan
@@ -37,19 +37,13 @@ class Outcome:
 
     Attributes
     ----------
-    version : str or None
-        Of the challenger; None if none was trained.
     promoted : bool
     words : str
         The decision with its figures.
-    backtest : Backtest or None
-        The challenger's.
     """
 
-    version: str | None
     promoted: bool
     words: str
-    backtest: Backtest | None = None
 
 
 def champion_recipe(store: Store) -> Recipe | None:
@@ -65,7 +59,7 @@ def was_rolled_back(store: Store) -> bool:
     """Whether the champion was brought back by hand."""
     rows = decisions(store)
     crowned = rows.loc[rows["alias"] == CHAMPION, "evidence"]
-    return len(crowned) > 0 and json.loads(crowned.iloc[-1])["rule"] == "rollback"
+    return len(crowned) > 0 and evidence_of(crowned.iloc[-1]).get("rule") == promotion.ROLLBACK
 
 
 def unusable(store: Store, registry: Registry) -> str:
@@ -112,15 +106,14 @@ def challenge(
     """
     rival = champion_recipe(store)
     if rival is None or damage:
-        version, evidence = _add(registry, history, recipe, plan, progress, jobs)
-        return _decided(version, evidence, registry.promote(version, unusable=damage))
+        version = _add(registry, history, recipe, plan, progress, jobs)
+        return _promoted(version, registry.promote(version, unusable=damage))
     if rival.hash != recipe.hash:
         theirs = backtest(history, rival, plan=plan, progress=progress, jobs=jobs)
-        version, evidence = _add(registry, history, recipe, plan, progress, jobs)
-        return _judged(registry, version, evidence, rival=theirs)
+        version = _add(registry, history, recipe, plan, progress, jobs)
+        return _judged(registry, version, rival=theirs)
     if was_rolled_back(store):
         return Outcome(
-            None,
             False,
             "no training: the champion was brought back by hand, and stands until another is promoted or a "
             "changed recipe beats it",
@@ -130,16 +123,15 @@ def challenge(
     known = history.until(pd.Timestamp(sessions[-min(trial_sessions + 1, len(sessions))]))
     if known.as_of <= champion.trained_until:
         return Outcome(
-            None,
             False,
             f"no training: newer weights are judged on the last {trial_sessions} sessions, and the champion "
             f"has seen those up to {champion.trained_until.date()}",
         )
-    version, evidence = _add(registry, known, recipe, plan, progress, jobs)
+    version = _add(registry, known, recipe, plan, progress, jobs)
     _, challenger = registry.load(version)
     wide = sorted({*history.symbols, *champion.universe, *challenger.universe})
     judged = trial(challenger, champion, read_history(store, wide, history.as_of), history.symbols)
-    return _judged(registry, version, evidence, trial=judged)
+    return _judged(registry, version, trial=judged)
 
 
 def repeat(
@@ -171,7 +163,8 @@ def repeat(
     if history.fingerprint != card["fingerprint"]:
         raise ModelError(
             f"The store gives history {history.fingerprint}, and version {version} was trained on "
-            f"{card['fingerprint']}: rows that it has read are no longer there; restore the store"
+            f"{card['fingerprint']}: rows that it has read are no longer there, so restore the store; or an "
+            f"earlier program counted in events outside the universe, and it cannot be repeated"
         )
     evidence = backtest(
         history, model.recipe, plan=Plan.from_json(card["plan"]), progress=progress, jobs=jobs
@@ -203,7 +196,7 @@ def trial(challenger: Model, champion: Model, history: History, symbols: Sequenc
     """
     since = max(challenger.trained_until, champion.trained_until)
     tables = []
-    for name, model in ((promotion.CHALLENGER, challenger), (promotion.CHAMPION, champion)):
+    for name, model in ((CHALLENGER, challenger), (CHAMPION, champion)):
         windows = model.windows(history)
         panel = windows.panel
         judged = np.isin(panel.code[windows.ends], [panel.symbols.index(one) for one in symbols])
@@ -241,23 +234,19 @@ def _served(model: Model, windows: Windows, ends: np.ndarray, outcome: np.ndarra
 
 def _add(
     registry: Registry, history: History, recipe: Recipe, plan: Plan, progress: Progress, jobs: int
-) -> tuple[str, Backtest]:
+) -> str:
     evidence = backtest(history, recipe, plan=plan, progress=progress, jobs=jobs)
-    return registry.add(workflow.train(history, recipe, progress, evidence), evidence), evidence
+    return registry.add(workflow.train(history, recipe, progress, evidence), evidence)
 
 
 def _judged(
-    registry: Registry,
-    version: str,
-    evidence: Backtest,
-    rival: Backtest | None = None,
-    trial: pd.DataFrame | None = None,
+    registry: Registry, version: str, rival: Backtest | None = None, trial: pd.DataFrame | None = None
 ) -> Outcome:
     try:
-        return _decided(version, evidence, registry.promote(version, rival, trial))
+        return _promoted(version, registry.promote(version, rival, trial))
     except NotEarned as refusal:
-        return Outcome(version, False, f"kept: {refusal}", evidence)
+        return Outcome(False, f"kept: {refusal}")
 
 
-def _decided(version: str, evidence: Backtest, reason: str) -> Outcome:
-    return Outcome(version, True, f"promoted version {version}: {reason}", evidence)
+def _promoted(version: str, reason: str) -> Outcome:
+    return Outcome(True, f"promoted version {version}: {reason}")

@@ -4,6 +4,7 @@ The table alone answers; nothing here opens the registry.
 """
 
 import json
+from typing import Any
 
 import pandas as pd
 
@@ -41,6 +42,11 @@ def verdict_on(store: Store, version: str) -> str:
 def decisions(store: Store) -> pd.DataFrame:
     """Return every decision, oldest first."""
     return store.rows("decisions").sort_values("decided_at", ignore_index=True)
+
+
+def evidence_of(told: object) -> dict[str, Any]:
+    """Read the evidence of a decision; empty where an earlier program wrote none."""
+    return json.loads(told) if isinstance(told, str) else {}
 
 
 def card_of(store: Store, version: str) -> str:

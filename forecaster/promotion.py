@@ -5,7 +5,6 @@ sessions that neither has seen. Gains are asked for one session ahead; further a
 not be worse.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from forecaster.decisions import CHALLENGER, CHAMPION, evidence_of
 from forecaster.evaluation.confidence import confidence_set
 from forecaster.evaluation.significance import PairedTest, daily_losses, paired_test, same_losses
 from forecaster.evaluation.verdict import probability
@@ -38,8 +38,6 @@ FEWEST_TRIAL_DATES = 30
 
 COVERAGE_LIMIT = 3.0
 """Points that a refit's 90 % coverage may be off, or two standard errors if that is more."""
-
-CHALLENGER, CHAMPION = "challenger", "champion"
 
 REFIT, ROLLBACK = "refit", "rollback"
 """Names of two rules, as a decision's evidence tells them: newer weights, and a version brought back."""
@@ -131,11 +129,10 @@ def given_away(decisions: pd.DataFrame) -> float:
     float
         Nats a forecast; 0 if they have gained.
     """
-    crowned = decisions[(decisions["alias"] == CHAMPION) & decisions["evidence"].notna()]
+    crowned = decisions[decisions["alias"] == CHAMPION]
     lost: dict[str, float] = {}
     version = ""
-    for version, told in zip(crowned["version"], crowned["evidence"], strict=True):
-        evidence = json.loads(told)
+    for version, evidence in zip(crowned["version"], map(evidence_of, crowned["evidence"]), strict=True):
         if evidence.get("rule") == REFIT:
             lost[version] = lost.get(evidence["champion"], 0.0) - evidence["gain_nats"]
         elif evidence.get("rule") != ROLLBACK:

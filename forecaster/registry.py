@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 NAME = "forecaster"
 
+_LOGGER = logging.getLogger(__name__)
+
 
 class Registry:
     """The models of one workspace.
@@ -168,18 +170,20 @@ class Registry:
         ------
         NotEarned
             If the evidence does not allow it; says why.
+        ModelError
+            If there is no such version.
         """
         chosen = version or holder(self._store, CHALLENGER)
         if chosen is None:
             raise ModelError("No challenger to promote; train one: python -m forecaster train")
-        card = self.card(chosen)
-        evidence = self._backtest(chosen)
-        if evidence.empty:
-            raise NotEarned(f"Version {chosen} has no backtest; nothing speaks for it")
+        card = self._card(chosen)
         champion = holder(self._store, CHAMPION)
         if champion == chosen:
             return "it is the champion already"
-        if champion is None:
+        evidence = self._backtest(chosen)
+        if evidence.empty:
+            ruling = Ruling(False, "it has no backtest; nothing speaks for it", {"rule": "no backtest"})
+        elif champion is None:
             ruling = Ruling(True, "first champion: there was none", {"rule": "first champion"})
         elif unusable:
             reason = f"champion {champion} cannot be used: {unusable}"
@@ -187,10 +191,10 @@ class Registry:
         else:
             ruling = self._ruling(chosen, evidence, champion, rival, trial)
         alias = CHAMPION if ruling.promoted else REFUSED
-        told = ruling.evidence | {"champion": champion}
-        self._decide(chosen, alias, ruling.reason, told, card)
+        self._decide(chosen, alias, ruling.reason, ruling.evidence | {"champion": champion}, card)
         if not ruling.promoted:
-            raise NotEarned(f"Version {chosen} against champion {champion}: {ruling.reason}")
+            against = f" against champion {champion}" if champion else ""
+            raise NotEarned(f"Version {chosen}{against}: {ruling.reason}")
         return ruling.reason
 
     def rollback(self) -> tuple[str, str]:
@@ -243,10 +247,11 @@ class Registry:
         is_same_data = rival is not None or mine["fingerprint"] == theirs["fingerprint"]
         # Versions of earlier programs do not tell their folds.
         if "refits" not in mine or mine["refits"] != folds or not is_same_data:
-            raise NotEarned(
-                f"Version {chosen} was tested on other data or folds than champion {champion}; "
+            reason = (
+                f"it was tested on other data or folds than champion {champion}; "
                 f"have both refitted on the same: python -m forecaster retrain --full"
             )
+            return Ruling(False, reason, {"rule": "other data or folds"})
         return promotion.changed_recipe(evidence, rows)
 
     def _backtest(self, version: str) -> pd.DataFrame:
@@ -290,14 +295,17 @@ class Registry:
         """
         return {file.name: file.read_bytes() for file in sorted(self._folder(version).iterdir())}
 
-    def _folder(self, version: str) -> Path:
-        """Find the folder of a version's model, with the files that were written."""
+    def _card(self, version: str) -> str:
         try:
-            run = json.loads(self.card(version)).get("run")
+            return self.card(version)
         except UsageError as error:
             raise ModelError(
                 f"The registry has no model version {version!r}; see: python -m forecaster models list"
             ) from error
+
+    def _folder(self, version: str) -> Path:
+        """Find the folder of a version's model, with the files that were written."""
+        run = json.loads(self._card(version)).get("run")
         if run is None:
             raise ModelError(
                 f"Version {version} was registered before models had a serving form; train again: "
@@ -326,23 +334,24 @@ class Registry:
             )
 
     def _decide(self, version: str, alias: str, reason: str, evidence: dict[str, Any], card: str) -> None:
-        # A clock that was set back must not make this decision older than the last one.
-        moment, last = self._clock(), self._store.latest("decisions")
         row = {
             "version": version,
             "alias": alias,
             "reason": reason,
             "verdict": verdict(self.scores(version)),
             "card": card,
-            "decided_at": moment if last is None else max(moment, last + pd.Timedelta(microseconds=1)),
+            "decided_at": self._clock(),
             "evidence": json.dumps({name: _finite(value) for name, value in evidence.items()}),
         }
         self._store.append("decisions", pd.DataFrame([row]))
         # The table decides; MLflow's aliases follow it for those who look there, late ones as well.
-        with self._open() as client:
-            for name in (CHAMPION, CHALLENGER):
-                if one := holder(self._store, name):
-                    client.set_registered_model_alias(NAME, name, one)
+        try:
+            with self._open() as client:
+                for name in (CHAMPION, CHALLENGER):
+                    if one := holder(self._store, name):
+                        client.set_registered_model_alias(NAME, name, one)
+        except StoreError as failure:
+            _LOGGER.warning("The decision stands; its alias in MLflow comes with the next one. %s", failure)
 
 
 def require_same(backtest: Backtest, recipe: Recipe, fingerprint: str) -> None:

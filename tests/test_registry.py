@@ -1,6 +1,7 @@
 """Registry, ledger and workflow on real MLflow with SQLite and real Delta tables."""
 
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from forecaster import ingest, ledger
+from forecaster.challenge import was_rolled_back
 from forecaster.config import Recipe, Settings
 from forecaster.decisions import CHAMPION, decisions, holder
 from forecaster.errors import ModelError, NotEarned, UsageError
@@ -113,6 +115,9 @@ def test_a_backtest_over_other_folds_is_no_comparison(workspace: Workspace, tiny
     workspace.registry.add(challenger(workspace), replace(evidence, refits=evidence.refits[:1]))
     with pytest.raises(NotEarned, match="tested on other data or folds than champion 1"):
         workspace.registry.promote()
+    last = decisions(workspace.store).iloc[-1]
+    assert (last["version"], last["alias"]) == ("2", "refused")
+    assert json.loads(last["evidence"]) == {"rule": "other data or folds", "champion": "1"}
     assert workspace.registry.promote(
         rival=replace(backtest_of(workspace, tiny, 0.0), refits=evidence.refits[:1])
     )
@@ -142,6 +147,16 @@ def test_a_champion_can_be_rolled_back(workspace: Workspace, tiny: Recipe) -> No
     ]
 
 
+def test_a_champion_from_before_there_was_evidence_was_not_brought_back(workspace: Workspace) -> None:
+    assert not was_rolled_back(workspace.store)
+    crowned = decisions(workspace.store).query("alias == 'champion'")
+    workspace.store.append("decisions", crowned.assign(version="2", evidence=None))
+    assert not was_rolled_back(workspace.store)
+    back = crowned.assign(evidence='{"rule": "rollback", "champion": "2"}')
+    workspace.store.append("decisions", back)
+    assert was_rolled_back(workspace.store)
+
+
 def test_a_clock_that_was_set_back_makes_no_decision_older(workspace: Workspace, tiny: Recipe) -> None:
     workspace.registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.2))
     early = Workspace(workspace.home, workspace.settings, lambda: pd.Timestamp("2000-01-01", tz="UTC"))
@@ -160,8 +175,51 @@ def test_a_challenger_that_is_no_better_is_refused(
 
 
 def test_a_version_without_evidence_is_refused(workspace: Workspace) -> None:
-    with pytest.raises(NotEarned, match="no backtest"):
+    registered = decisions(workspace.store).query("alias == 'challenger'")
+    workspace.store.append("decisions", registered.assign(version="7"))
+    with pytest.raises(NotEarned, match="Version 7 against champion 1: it has no backtest"):
         workspace.registry.promote("7")
+    last = decisions(workspace.store).iloc[-1]
+    assert (last["version"], last["alias"]) == ("7", "refused")
+    assert json.loads(last["evidence"]) == {"rule": "no backtest", "champion": "1"}
+
+
+def test_an_unknown_version_is_not_promoted(workspace: Workspace) -> None:
+    before = workspace.store.version("decisions")
+    with pytest.raises(ModelError, match="no model version '7'"):
+        workspace.registry.promote("7")
+    assert workspace.store.version("decisions") == before
+
+
+@pytest.mark.slow
+def test_a_decision_stands_whatever_becomes_of_its_alias(
+    workspace: Workspace, tiny: Recipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A locked database keeps MLflow's aliases back; the next decision sets both."""
+    registry = workspace.registry
+    for better_by in (0.2, 0.4):
+        registry.add(challenger(workspace), backtest_of(workspace, tiny, better_by))
+    registry.promote("2")
+
+    def aliases() -> dict[str, str]:
+        with sqlite3.connect(workspace.home / "mlflow.db") as database:
+            rows = database.execute("SELECT alias, version FROM registered_model_aliases")
+            return {alias: str(version) for alias, version in rows}
+
+    assert aliases() == {"champion": "2", "challenger": "3"}
+    with sqlite3.connect(workspace.home / "mlflow.db", isolation_level=None) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        assert registry.rollback()[0] == "1"
+        assert holder(workspace.store, CHAMPION) == "1"
+        registry.promote("3")
+        assert holder(workspace.store, CHAMPION) == "3"
+        database.execute("ROLLBACK")
+    warned = [record.getMessage() for record in caplog.records if record.name == "forecaster.registry"]
+    assert len(warned) == 2
+    assert all("mlflow.db cannot be opened or written" in line for line in warned)
+    assert aliases() == {"champion": "2", "challenger": "3"}
+    registry.add(challenger(workspace), backtest_of(workspace, tiny, 0.6))
+    assert aliases() == {"champion": "3", "challenger": "4"}
 
 
 def test_a_backtest_of_another_recipe_is_refused(workspace: Workspace, tiny: Recipe) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from forecaster.dashboard import access, actions, jobs, reads
 from forecaster.dashboard.texts import count, hint, plain
-from forecaster.decisions import CHALLENGER, CHAMPION, REFUSED, predecessor
+from forecaster.decisions import CHALLENGER, CHAMPION, REFUSED, evidence_of, predecessor
 from forecaster.evaluation.verdict import probability
 from forecaster.jobs import Job
 from forecaster.models import SERVED, TITLES
@@ -205,7 +205,7 @@ def _decided(rows: pd.DataFrame) -> None:
         st.markdown(
             f"**{row['decided_at']:%Y-%m-%d %H:%M} UTC, {ALIASES[row['alias']]}:** {plain(row['reason'])}"
         )
-        told = json.loads(row["evidence"]) if isinstance(row["evidence"], str) else {}
+        told = evidence_of(row["evidence"])
         if told:
             _facts({EVIDENCE[name]: _written(value) for name, value in told.items() if name in EVIDENCE})
 
