@@ -31,8 +31,8 @@ class History:
     factors : DataFrame
         Columns of the factors table; each row carries the moment `known_at` (UTC).
     events : DataFrame
-        `events.COLUMNS`, sorted by symbol and `known_at`; announced dates of results from before any
-        were stored are made up from the results, see `events.with_backfill`.
+        `events.COLUMNS` of the same symbols, sorted by symbol and `known_at`; announced dates of results
+        from before any were stored are made up from the results, see `events.with_backfill`.
     instruments : mapping
         Symbol -> Instrument.
     as_of : Timestamp
@@ -94,7 +94,7 @@ class History:
         return replace(cut, recorded_by=self.recorded_by)
 
     def only(self, symbols: Sequence[str]) -> "History":
-        """Return the history of some symbols; the factors and events stay.
+        """Return the history of some symbols; the factors stay.
 
         Raises
         ------
@@ -102,8 +102,10 @@ class History:
             If one has no bar.
         """
         self.require(symbols)
-        rows = self.traded[self.traded["symbol"].isin(symbols)]
-        return replace(self, traded=rows.reset_index(drop=True))
+        traded, events = (
+            rows[rows["symbol"].isin(symbols)].reset_index(drop=True) for rows in (self.traded, self.events)
+        )
+        return replace(self, traded=traded, events=events)
 
     @property
     def has_backfill(self) -> bool:
@@ -278,7 +280,9 @@ def _at_close(
     return History(
         known.reset_index(drop=True),
         factors[factors["known_at"] <= moment].reset_index(drop=True),
-        events[events["known_at"] <= moment].reset_index(drop=True),
+        events[(events["known_at"] <= moment) & events["symbol"].isin(known["symbol"])].reset_index(
+            drop=True
+        ),
         instruments,
         last,
         store_version,

@@ -21,9 +21,10 @@ from forecaster.events import (
     no_events,
     with_backfill,
 )
-from forecaster.history import History, history_of
+from forecaster.history import History, history_of, read_history
 from forecaster.instruments import Instrument
 from forecaster.sessions import all_sessions
+from forecaster.workspace import Workspace
 
 ZONES = {"XNYS": "America/New_York", "XLON": "Europe/London", "XTKS": "Asia/Tokyo"}
 MARKETS = {exchange: get_calendar(exchange, start="2021-06-01", end="2025-06-30") for exchange in ZONES}
@@ -343,6 +344,18 @@ def test_a_history_knows_plans_whose_results_are_still_to_come() -> None:
     assert not without.has_backfill
     pd.testing.assert_frame_equal(without.events, reported)
     assert without.fingerprint != whole.fingerprint
+
+
+def test_the_history_of_a_symbol_is_the_same_taken_out_or_read_alone(sample_workspace: Workspace) -> None:
+    """Events of other symbols in it would give it another fingerprint."""
+    history = sample_workspace.history()
+    assert {"AAPL", "NVDA"} <= set(history.events["symbol"])
+    alone = read_history(sample_workspace.store, ["AAPL"])
+    taken = history.only(["AAPL"])
+    pd.testing.assert_frame_equal(taken.events, alone.events)
+    assert taken.fingerprint == alone.fingerprint
+    strangers = table(event(NOON), event(NOON, symbol="BBB"))
+    assert list(history_of(flat(SESSIONS), AAA, events=strangers).events["symbol"]) == ["AAA"]
 
 
 def test_every_kind_has_a_title() -> None:

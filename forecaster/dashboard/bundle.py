@@ -88,7 +88,7 @@ def pack(registry: Registry, store: Store, table: pd.DataFrame, beside: pd.DataF
         "scores": store.current("scores", where={"version": [version]}),
         "prices": history.traded,
         "factors": history.factors,
-        "events": history.events[history.events["symbol"].isin(symbols)],
+        "events": history.events,
     }
     about = {"symbol": symbol, "version": version, "cutoff": f"{cutoff:%Y-%m-%d}"}
     files: dict[str, str | bytes] = {

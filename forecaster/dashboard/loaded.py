@@ -78,4 +78,4 @@ def _own(folder: str, versions: tuple[int, ...], version: str, symbol: str) -> t
     """Return all that is stored of one symbol, and the market-wide series around it."""
     stranger = None if symbol in model(folder, version).universe else symbol
     history, around = world(folder, versions, version, None, stranger)
-    return history.only([symbol]).but_events(history.events["symbol"] == symbol), around
+    return history.only([symbol]), around

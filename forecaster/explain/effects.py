@@ -111,7 +111,6 @@ class Effect:
         """Warn where the past holds few events of the kind; of dividends the announced dates count."""
         if self.kind == "dividend":
             dates = learned.events[learned.events["kind"] == ANNOUNCED["dividend"]]
-            dates = dates[dates["symbol"].isin(learned.symbols)]
             seen = len(dates[["symbol", "happened_at"]].drop_duplicates())
         else:
             seen = 0 if self.measured is None else int(self.measured["events"])

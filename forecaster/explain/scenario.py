@@ -237,7 +237,7 @@ class Situation:
         UnknownSymbol, TooLittleHistory
             If the symbol cannot be forecast.
         """
-        own = history.only([symbol]).but_events(history.events["symbol"] == symbol)
+        own = history.only([symbol])
         seen = surroundings(history, model.universe) if around is None else around
         windows = model.windows(own, seen)
         return cls(model, history, symbol, bars_of(own)[symbol], own.events, seen, windows)

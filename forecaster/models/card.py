@@ -10,7 +10,11 @@ from forecaster.config import Recipe
 from forecaster.history import History
 from forecaster.windows import Windows
 
-PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "onnx", "onnxruntime", "numpy", "pandas")
+PACKAGES = (
+    "keras", "tensorflow", "tensorflow-cpu", "onnx", "onnxruntime", "numpy", "pandas", "scipy",
+    "scikit-learn", "arch",
+)  # fmt: skip
+"""What the fitting and the serving of a model may depend on."""
 
 
 def card(
