@@ -6,11 +6,8 @@ import numpy as np
 import pandas as pd
 
 from forecaster.errors import UsageError
-from forecaster.explain.gates import KEEPING
+from forecaster.explain.gates import CARRIED, KEEPING, update
 from forecaster.explain.inside import Inside
-
-MEMORY = {"lstm": "cell", "gru": "hidden", "rnn": "hidden"}
-"""Kind -> the state that is carried from session to session."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +60,10 @@ def belt(found: Inside, seed: int, unit: int, session: pd.Timestamp) -> Belt:
         )
     (row,) = table.loc[[session]].to_dict("records")
     values = {str(gate): float(value) for gate, value in row.items()}
-    carried = MEMORY[found.cell]
+    carried = CARRIED[found.cell]
     earlier = table.loc[table.index < session, carried].tolist()
     before, after = earlier[-1] if earlier else 0.0, values[carried]
     kept = added = np.nan
     if found.cell in KEEPING:
-        keeping = values[KEEPING[found.cell]]
-        writing = values["input"] if found.cell == "lstm" else 1 - keeping
-        kept, added = keeping * before, writing * values["candidate"]
+        kept, added = update(found.cell, values, before)
     return Belt(found.cell, values, before, after, kept, added, values["hidden"])

@@ -4,7 +4,8 @@ The equations are those of Keras: Hochreiter and Schmidhuber (1997) with the for
 (2000) for the LSTM, Cho et al. (2014) for the GRU, whose update gate is the share that is *kept*.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import expit
@@ -26,6 +27,11 @@ SHARES = frozenset({"forget", "input", "output", "update", "reset"})
 
 KEEPING = {"lstm": "forget", "gru": "update"}
 """Kind -> the gate that says what share of a unit's state is kept; a simple RNN has none."""
+
+CARRIED = {"lstm": "cell", "gru": "hidden", "rnn": "hidden"}
+"""Kind -> the state that is carried from step to step."""
+
+Value = TypeVar("Value", float, np.ndarray)
 
 
 def gates(cell: Cell, inputs: np.ndarray) -> States:
@@ -59,6 +65,13 @@ def before(values: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(values[:, :1]), values[:, :-1]], axis=1)
 
 
+def update(kind: str, values: Mapping[str, Value], before: Value) -> tuple[Value, Value]:
+    """Split the carried state of an LSTM or GRU into what was kept of the one before and what was added."""
+    keeping = values[KEEPING[kind]]
+    writing = values["input"] if kind == "lstm" else 1 - keeping
+    return keeping * before, writing * values["candidate"]
+
+
 def kept_share(kind: str, states: States) -> np.ndarray | None:
     """Tell how much of each unit's state is what was kept, against what was written at the step.
 
@@ -70,11 +83,8 @@ def kept_share(kind: str, states: States) -> np.ndarray | None:
     """
     if kind not in KEEPING:
         return None
-    gate = states[KEEPING[kind]]
-    memory = "cell" if kind == "lstm" else "hidden"
-    writing = states["input"] if kind == "lstm" else 1 - gate
-    kept = np.abs(gate * before(states[memory]))
-    whole = kept + np.abs(writing * states["candidate"])
+    kept, added = map(np.abs, update(kind, states, before(states[CARRIED[kind]])))
+    whole = kept + added
     return np.divide(kept, whole, out=np.zeros_like(kept), where=whole > 0)
 
 
