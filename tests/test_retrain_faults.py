@@ -22,7 +22,7 @@ from forecaster.evaluation.backtest import Backtest
 from forecaster.evaluation.folds import Plan
 from forecaster.models.trained import Model
 from forecaster.tables import TABLES
-from forecaster.timetable import owed
+from forecaster.timetable import owed, past_runs
 
 TESTS = Path(__file__).resolve().parent
 AFTER = DAYS[DAYS > BEGIN]
@@ -178,11 +178,15 @@ def test_a_training_that_fails_keeps_no_forecast_back(market: Market) -> None:
     assert owed(market.workspace) == "full"
 
 
-def test_a_disk_without_room_leaves_everything_in_place(market: Market) -> None:
+@pytest.mark.parametrize(("room", "statuses"), [(1024, []), (10_000, ["failed"])])
+def test_a_disk_without_room_leaves_everything_in_place(
+    market: Market, room: int, statuses: list[str]
+) -> None:
+    """None for the first row; or enough for the prices, and none for the forecasts."""
     before = market.workspace.store.rows("forecasts")
 
     def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
     process = subprocess.run(
         [sys.executable, TESTS / "retrain_child.py", market.home, str(AFTER[0].date()), "light"],
@@ -191,7 +195,11 @@ def test_a_disk_without_room_leaves_everything_in_place(market: Market) -> None:
     )  # fmt: skip
     assert process.returncode != 0
     assert "cannot be read or written" in process.stderr
-    assert same_rows(before, market.workspace.store.rows("forecasts"))
+    store = market.workspace.store
+    assert list(past_runs(market.workspace)["status"]) == ["done", *statuses]
+    assert (store.spans()["AAA"].last == AFTER[0]) == bool(statuses)
+    assert same_rows(before, store.rows("forecasts"))
+    assert len(before) == len(store.rows("forecasts"))
     assert market.at(AFTER[0]).run("light").status == "done"
     assert set(market.workspace.forecasts()["cutoff"]) == {AFTER[0]}
 
