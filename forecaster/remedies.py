@@ -60,6 +60,11 @@ def beyond(source: str) -> str:
     return ""
 
 
+def no_workspace(home: Path) -> str:
+    """Say that a folder holds no workspace, and what makes one."""
+    return f"There is no workspace at {home}; make one: python -m forecaster quickstart"
+
+
 def located(text: str, home: Path) -> str:
     """Name the workspace in every command of a text that names none."""
     return _COMMAND.sub(lambda found: f"{found[0]} --home {shlex.quote(str(home))}", text)

@@ -997,7 +997,13 @@ def test_a_file_without_that_function_is_refused(files: Path, place: str, told: 
 
 
 def test_the_command_judges_a_recipe_on_the_sample(run: Run, tmp_path: Path) -> None:
-    done = run("leakcheck", "--models", "constant", "--groups", "trend", "--cutoffs", "2", "--home", "none")
+    words = ("leakcheck", "--models", "constant", "--groups", "trend", "--cutoffs", "2")
+    done = run(*words)
     for word in ("the bundled sample, 6 symbols", "inputs", "windows", "labels", "fit of constant"):
         assert word in done.stdout
-    assert not (tmp_path / "none").exists()
+    assert done.stderr.startswith("No prices are stored in data: the bundled sample is checked.")
+    absent = "There is no workspace at none; make one: python -m forecaster quickstart"
+    assert absent in run.refused(*words, "--home", "none")
+    run.environment = {"FORECASTER_HOME": "none"}
+    assert absent in run.refused(*words)
+    assert not list(tmp_path.iterdir())

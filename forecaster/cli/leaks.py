@@ -21,7 +21,7 @@ from forecaster.cli.common import (
     print_json,
     records,
 )
-from forecaster.errors import LeakFound, UsageError
+from forecaster.errors import DataError, LeakFound, UsageError
 
 if TYPE_CHECKING:
     from forecaster.config import Recipe
@@ -76,11 +76,15 @@ def leakcheck(
     from forecaster.config import Recipe
     from forecaster.evaluation.leakage import leakcheck as check
     from forecaster.progress import for_terminal
+    from forecaster.remedies import no_workspace
 
     subject = Recipe(cells=listed(cells), groups=listed(groups)) if function is None else _function(function)
     names = None if models is None else listed(models)
     workspace = open_workspace(home)
-    is_own = prices is None and workspace.store.version("prices") >= 0
+    is_named = "home" in workspace.settings.model_fields_set
+    if prices is None and is_named and not workspace.store.folder.exists():
+        raise DataError(no_workspace(workspace.home))
+    is_own = prices is None and (is_named or workspace.store.version("prices") >= 0)
     if prices is not None:
         from forecaster.benchmark.inputs import read_inputs
 
@@ -89,6 +93,7 @@ def leakcheck(
     elif is_own:
         history, origin = workspace.history(), f"the workspace {workspace.home}"
     else:
+        typer.echo(f"No prices are stored in {workspace.home}: the bundled sample is checked.", err=True)
         history, origin = _sample(), "the bundled sample"
     if is_own and isinstance(subject, Recipe):
         report = _recorded(workspace, history, subject, names, cutoffs)
