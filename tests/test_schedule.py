@@ -23,10 +23,11 @@ from job_desk import PATIENCE, PYTHON, TESTS, ended, under_way
 
 from forecaster import jobs, timetable
 from forecaster.cli import app
-from forecaster.errors import Locked, StoreError, UsageError
+from forecaster.errors import DataError, Locked, StoreError, UsageError
 from forecaster.jobs.record import alive, folder_of
 from forecaster.locks import exclusive
 from forecaster.schedule import Duty, Schedule, health, retraining
+from forecaster.workspace import Workspace
 
 DELAY = timedelta(minutes=30)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -464,6 +465,9 @@ def test_the_command_line_tells_how_the_schedule_is(
     here = ("--home", tmp_path)
     assert typed("schedule", "--check", *here) == 1
     assert capsys.readouterr().out.startswith("No schedule has run in this workspace yet")
+    with pytest.raises(DataError, match=f"There is no workspace at {tmp_path}; make one: "):
+        typed("schedule", "--status", *here)
+    Workspace(tmp_path).watch(["AAA"])
     assert typed("schedule", "--status", *here) == 0
     said = capsys.readouterr().out
     assert "Owed now: a full retraining.\nNext due: 2100-01-04 21:30 UTC.\n" in said

@@ -16,7 +16,7 @@ from forecaster.cli.common import (
     open_workspace,
     print_json,
 )
-from forecaster.errors import UsageError
+from forecaster.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,6 +43,7 @@ def schedule(
     as_json: AsJson = False,
 ) -> None:
     """Retrain after each session of the exchange, in a process of its own, until interrupted."""
+    from forecaster.remedies import no_workspace
     from forecaster.schedule import Schedule
 
     if once + check + status > 1:
@@ -54,6 +55,8 @@ def schedule(
     workspace = open_workspace(home)
     duty = _duty(workspace)
     if status:
+        if not workspace.store.folder.exists():
+            raise DataError(no_workspace(workspace.home))
         _status(home, duty, as_json)
         return
     timetable = Schedule(workspace.home, duty, say=typer.echo)

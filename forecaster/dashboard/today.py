@@ -67,9 +67,11 @@ def page() -> None:
 
 
 def _empty() -> None:
+    store, home = reads.store(), plain(str(reads.settings().home))
+    what = "The watchlist is empty" if store.folder.exists() else f"There is no workspace at {home} yet"
     controls.nothing_yet(
-        "The watchlist is empty. Bring prices, train a model and forecast with one command, then reload this "
-        "page; or add single symbols below:"
+        f"{what}. Bring prices, train a model and forecast with one command, then reload this page; or add "
+        "single symbols below:"
     )
 
 
