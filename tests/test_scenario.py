@@ -161,10 +161,9 @@ def test_other_kinds_widen_and_shift_by_what_was_measured(told, model, ahead):
         assert row["sigma"] ** 2 == pytest.approx(variance[at] + (extra if since else 0.0))
         shift = effect["shift"] * tone * base if since else 0.0
         assert row["mean"] == pytest.approx(standing["mean"].iloc[at] + shift)
-    assert any(
-        f"wider by the factor {width:.2f}; measured {effect['width']:.2f} times" in note
-        for note in answer.notes
-    )
+    assert width < 1.005, "the tone accounts for nearly all of it"
+    measured = f"unchanged (factor 1.00); measured {effect['width']:.2f} times"
+    assert any(measured in note for note in answer.notes)
     assert any("past events: 12, companies: 1" in note for note in answer.notes)
 
 
@@ -240,6 +239,7 @@ def test_a_market_that_falls_moves_the_fan_from_the_first_session_on(told, model
     standing, supposed = both(answer)
     assert (standing["sigma"] != supposed["sigma"]).all()
     assert any("stays as it was" in note for note in answer.notes)
+    assert any(note.startswith("Market -3 % at the cutoff: ") for note in answer.notes)
 
 
 @pytest.mark.parametrize("shock", [{"market": -0.03}, {"market": 0.02, "volatility_index": 5.0}])
@@ -288,6 +288,15 @@ def test_what_training_has_not_seen_is_warned_of(told, model, ahead):
     dividend = what_if(model, told, SYMBOL, Scenario.parse([f"dividend@{ahead[3]}"])).warnings
     assert "In its training the model has never seen an announced ex-dividend date." in dividend
     assert any("holds 0 announced dividends" in one for one in dividend)
+
+
+def test_what_rounds_to_no_change_and_what_was_not_measured_is_said(told: History) -> None:
+    interval = {"width": 1.001, "width_low": 0.8, "width_high": 1.2}
+    row = pd.Series(interval | {"shift": np.nan, "events": 11, "companies": 1})
+    effect = Effect("leadership", dt.date(2023, 10, 2), None, False, row)
+    assert "own range is unchanged (factor 1.00); measured 1.00 times" in effect.told(False)[0]
+    (few,) = effect.rare(told)
+    assert "holds 12 events of the kind leadership, of which 11 could be measured; fewer than 30" in few
 
 
 def test_few_past_events_are_warned_of(told, model, ahead):

@@ -17,6 +17,16 @@ FEW = 30
 """Events of a kind in the history of the training universe below which the answer warns."""
 
 
+def told_of_market(market: float | None, volatility_index: float | None, symbol: str) -> str:
+    """Say what a moved market does to a forecast: its return in per cent, the points of the index."""
+    moves = [] if market is None else [f"Market {market:+g} %"]
+    moves += [] if volatility_index is None else [f"Volatility index {volatility_index:+g} points"]
+    return (
+        f"{', '.join(moves)} at the cutoff: the bar of {symbol} on that session stays as it was. Mostly the "
+        f"width of the range reacts; the forecast has hardly an opinion on direction."
+    )
+
+
 @dataclass(frozen=True)
 class Effect:
     """What is known of one supposed event.
@@ -84,7 +94,9 @@ class Effect:
         if self.measured is None:
             return [*said, f"{title}: no such event stands in the history, so no effect of it is known."]
         if not self.learned:
-            applied = f"wider by the factor {self.width:.2f}; measured {{:.2f}} times an ordinary session"
+            factor = f"{self.width:.2f}"
+            change = "unchanged (factor 1.00)" if factor == "1.00" else f"wider by the factor {factor}"
+            applied = f"{change}; measured {{:.2f}} times an ordinary session"
             said.append(f"{title}: that session's own range is " + self._measured("width", 1.0, applied))
             if self.width < replace(self, tone=None).width:
                 left = " Of this event nothing is left to widen it." if self.width == 1 else ""
@@ -112,12 +124,16 @@ class Effect:
         if self.kind == "dividend":
             dates = learned.events[learned.events["kind"] == ANNOUNCED["dividend"]]
             seen = len(dates[["symbol", "happened_at"]].drop_duplicates())
+            counted = f"holds {seen} announced dividends"
         else:
+            told = learned.events[learned.events["kind"] == self.kind]
             seen = 0 if self.measured is None else int(self.measured["events"])
+            held = int(told["symbol"].isin(learned.symbols).sum())
+            counted = f"holds {held} events of the kind {self.kind}"
+            counted += f", of which {seen} could be measured" if seen < held else ""
         if seen >= FEW:
             return []
-        counted = "announced dividends" if self.kind == "dividend" else f"events of the kind {self.kind}"
-        return [f"The history of the model's symbols holds {seen} {counted}; fewer than {FEW} tell little."]
+        return [f"The history of the model's symbols {counted}; fewer than {FEW} tell little."]
 
     def _measured(self, name: str, none: float, words: str) -> str:
         row = self.measured

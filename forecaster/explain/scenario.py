@@ -18,7 +18,7 @@ from scipy import sparse
 from forecaster.errors import ModelError, UsageError, first_problem
 from forecaster.evaluation.event_study import effects
 from forecaster.explain.announced import are_due_before, supposed_dates
-from forecaster.explain.effects import ANNOUNCED, Effect
+from forecaster.explain.effects import ANNOUNCED, Effect, told_of_market
 from forecaster.features import bars_of, is_member, surroundings
 from forecaster.features.bars import Bars
 from forecaster.features.exogenous import NAMES, Shock, Surroundings, columns, shocked
@@ -288,10 +288,7 @@ class Situation:
         answer = model.served(given, ends)
         notes, warnings = [], model.outside_of_training(windows, given, end)
         if shock:
-            notes.append(
-                f"The market moves at the cutoff; the bar of {self.symbol} on that session stays as it was. "
-                f"Mostly the width of the range reacts: the forecast has hardly an opinion on direction."
-            )
+            notes.append(told_of_market(scenario.market, scenario.volatility_index, self.symbol))
         if "results" in dates and are_due_before(panel, end, dates["results"][0]):
             notes.append(
                 "Results are announced or expected for sessions before the supposed date already; what is "
