@@ -401,12 +401,15 @@ def test_a_symbol_that_the_model_never_saw(run: Run, tmp_path: Path, trained_wor
 def test_too_little_history(run: Run, tmp_path: Path, trained_workspace: Workspace) -> None:
     file, home = tmp_path / "young.csv", trained_workspace.home
     file.write_text(prices(last_sessions("2023-09-21", 40), "YOUNG"))
-    run("import", file, "--home", home)
+    said = run("import", file, "--home", home).stdout
+    assert said.startswith("On the watchlist: YOUNG.\nToo few sessions for a forecast, which needs ")
     before = written(home)
     message = run.refused("forecast", "YOUNG", "--as-of", "2023-09-21", "--home", home)
     assert "YOUNG: 40 sessions are too few" in message
-    assert re.search(r"bring at least \d+$", message)
     assert written(home) == before
+    needed = re.search(r"bring at least (\d+)$", message)[1]
+    assert f"which needs {needed}: YOUNG (40).\n" in said
+    assert "On the watchlist" not in run("import", file, "--home", home).stdout
 
 
 def without_forecasts(workspace: Workspace) -> Path:

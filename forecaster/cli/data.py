@@ -97,9 +97,12 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Take prices or company events from a file, whole or not at all; its columns tell which it holds."""
-    named = mapping(columns)
-    outcomes = open_workspace(home).import_file(file, named, exchange, currency, replace)
+    named, workspace = mapping(columns), open_workspace(home)
+    before = workspace.watchlist
+    outcomes = workspace.import_file(file, named, exchange, currency, replace)
     if "change" in outcomes:
+        if not as_json:
+            _tell_new(workspace, [symbol for symbol in workspace.watchlist if symbol not in before])
         _report_outcomes(outcomes, as_json)
     elif as_json:
         print_json(records(outcomes))
@@ -184,6 +187,21 @@ def watchlist_remove(symbols: list[str], home: Home = None) -> None:
         typer.echo(f"Off the watchlist: {', '.join(gone)}. What is stored stays.")
     if unknown:
         typer.echo(f"Not on the watchlist: {', '.join(unknown)}.")
+
+
+def _tell_new(workspace: "Workspace", symbols: list[str]) -> None:
+    """Say what came onto the watchlist, and what of it is too short for a forecast."""
+    from forecaster.challenge import champion_recipe
+    from forecaster.config import Recipe
+    from forecaster.windows import WARM_UP
+
+    if not symbols:
+        return
+    typer.echo(f"On the watchlist: {', '.join(symbols)}.")
+    needed = (champion_recipe(workspace.store) or Recipe()).lookback + WARM_UP
+    sessions = workspace.store.current("prices", where={"symbol": symbols})["symbol"].value_counts()
+    if short := [f"{symbol} ({number})" for symbol, number in sessions.items() if number < needed]:
+        typer.echo(f"Too few sessions for a forecast, which needs {needed}: {', '.join(sorted(short))}.")
 
 
 def _add(workspace: "Workspace", symbols: list[str], home: Path | None) -> None:
