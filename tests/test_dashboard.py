@@ -85,6 +85,8 @@ def test_every_page_says_what_to_do_in_an_empty_workspace(monkeypatch, tmp_path,
     assert not app.exception
     assert "python -m forecaster quickstart" in texts(app)
     assert not (tmp_path / "new").exists(), "reading makes nothing"
+    if path == "today":
+        assert f"There is no workspace at {tmp_path / 'new'} yet." in texts(app).replace("\\", "")
 
 
 def test_the_figures_are_those_of_the_stored_forecast(monkeypatch, trained_home):
@@ -158,7 +160,7 @@ def test_a_symbol_in_small_letters_is_understood(monkeypatch, trained_home):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("ZZZZ", "There is no forecast of ZZZZ here. Choose one of the list, or make it:"),
+        ("ZZZZ", r"There is no forecast of ZZZZ here. Choose one of the list; the bundled sample has six"),
         ("![x](https://example.com/x.png)", "The symbol in the address is no ticker."),
     ],
 )
@@ -614,9 +616,22 @@ def test_what_needs_attention_comes_first(monkeypatch, tmp_path):
     assert fresh.loc["OFF", "detail"] == "off the watchlist"
     assert fresh.loc["SLOW", ["detail", "exchange", "currency"]].tolist() == ["timed out", "XNYS", "USD"]
     failed, behind = (one.value for one in app.warning)
-    assert failed.startswith("2 of 5 symbols did not come with the last update")
+    assert failed.startswith(
+        "2 of 5 symbols did not come with the last update. SLOW: timed out. The table below"
+    )
     assert behind.startswith("3 of 5 symbols are behind the exchange, the furthest LATE by 3 sessions.")
     assert "python -m forecaster update" in behind
+
+
+def test_what_never_came_is_told_until_the_next_update(monkeypatch, tmp_path):
+    bring(tmp_path, Memory({"FINE": bars()}, {"LOST": (Outcome.GONE, "no such symbol")}))
+    app = data_page(monkeypatch, tmp_path)
+    assert list(tables(app)["freshness"]["symbol"]) == ["LOST", "FINE"]
+    assert "**gone**: the source knows no such symbol." in texts(app)
+    bring(tmp_path, Memory({"FINE": bars()}), NOON + DAY)
+    shown = tables(data_page(monkeypatch, tmp_path))
+    assert list(shown["freshness"]["symbol"]) == ["FINE"]
+    assert list(shown["sources"]["outcome"]) == ["ok"]
 
 
 def test_the_filters_stand_in_the_url(monkeypatch, tmp_path):

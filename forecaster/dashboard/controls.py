@@ -12,7 +12,7 @@ from forecaster.dashboard.texts import command, plain
 from forecaster.decisions import CHAMPION
 from forecaster.instruments import SYMBOL_PATTERN
 from forecaster.live import STEPS
-from forecaster.remedies import FILES, SAMPLE, located, to_bring
+from forecaster.remedies import FILES, SAMPLE, can_bring, located, to_bring
 from forecaster.report import DEMONSTRATION
 
 Choice = TypeVar("Choice", int, str)
@@ -83,8 +83,7 @@ def symbol(known: list[str], heading: DeltaGenerator) -> str:
             st.rerun()
     elif SYMBOL_PATTERN.match(asked):
         heading.warning(
-            f"There is no forecast of {asked} here. Choose one of the list, or make it: "
-            f"`{command(f'update {asked}')}`, then `{command(f'forecast {asked}')}`",
+            f"There is no forecast of {asked} here. Choose one of the list{_or_make(asked)}",
             icon=":material/search_off:",
         )
     elif asked:
@@ -92,6 +91,15 @@ def symbol(known: list[str], heading: DeltaGenerator) -> str:
             "The symbol in the address is no ticker. Choose one of the list.", icon=":material/search_off:"
         )
     return st.selectbox("Symbol", known, key="symbol", bind="query-params")
+
+
+def _or_make(symbol: str) -> str:
+    """Say what makes a forecast of a symbol that has none, or why nothing does."""
+    source, forecast = reads.origin(), f"`{command(f'forecast {symbol}')}`"
+    if reads.freshness()["first"].get(symbol, pd.NaT) is not pd.NaT:
+        return f", or make it: {forecast}"
+    brings = plain(located(to_bring([symbol], source), reads.settings().home))
+    return f", or {brings}, then {forecast}" if can_bring([symbol], source) else f"; {brings}"
 
 
 def _version(decisions: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from forecaster.dashboard import controls, reads
 from forecaster.dashboard.texts import ago, command, count, lasted, plain
-from forecaster.ingest.gaps import ASKED_FOR, still_asked_for
+from forecaster.ingest.gaps import ASKED_FOR, FACTOR, still_asked_for
 from forecaster.ingest.runs import DONE, RUNNING, STOPPED
 from forecaster.report import DEMONSTRATION
 from forecaster.sources import Outcome
@@ -20,7 +20,7 @@ SHOWN_RUNS = 20
 NOT_ASKED = "not asked yet"
 MEANINGS = {
     Outcome.INVALID: "something came that could not be stored",
-    Outcome.GONE: "the source knows no such symbol any more",
+    Outcome.GONE: "the source knows no such symbol",
     Outcome.TRANSIENT: "the source did not answer properly; the next update asks again",
     Outcome.RATE_LIMITED: "the source refuses further requests for a while; the next update asks again",
     NOT_ASKED: "the next update asks for it",
@@ -36,13 +36,13 @@ def page() -> None:
     if runs.empty and table.empty:
         _empty()
         return
-    table = _by_need(table, moment)
+    table = _by_need(_kept(table, runs), moment)
     if (table["source"] == "sample").any():
         st.info(DEMONSTRATION, icon=":material/science:")
     states = _states(runs, moment)
     _last_run(runs, states, moment)
     _freshness(table)
-    _sources()
+    _sources(list(table["symbol"]))
     _missing(moment)
     _quarantine()
     _past_runs(runs, states)
@@ -55,6 +55,13 @@ def _empty() -> None:
     )
     st.caption("Prices alone come with the command below; put your own symbols in place of AAPL and MSFT.")
     st.code(command("update AAPL MSFT"), language="bash")
+
+
+def _kept(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Keep what is stored or watched, market factors, and what the last run asked for."""
+    asked = set() if runs.empty else set(reads.words_of(runs.iloc[0])["symbol"])
+    is_held = table["first"].notna() | table["watched"].eq(True) | table.index.str.startswith(FACTOR)
+    return table[is_held | table.index.isin(asked)]
 
 
 def _states(runs: pd.DataFrame, moment: pd.Timestamp) -> pd.Series:
@@ -130,9 +137,11 @@ def _notice(run: pd.Series, state: str, words: pd.DataFrame, moment: pd.Timestam
             icon=":material/cloud_off:",
         )
     elif run["failed"]:
+        first = words[words["outcome"] != Outcome.OK].iloc[0]
+        why = plain(f"{first['symbol']}: {first['detail'].rstrip('.')}")
         st.warning(
-            f"{run['failed']} of {count(run['symbols'], 'symbol')} did not come with the last update; "
-            "the table below says why.",
+            f"{run['failed']} of {count(run['symbols'], 'symbol')} did not come with the last update. {why}. "
+            "The table below says it of each.",
             icon=":material/error:",
         )
 
@@ -227,10 +236,11 @@ def _words(outcome: str) -> str:
     return str(outcome).replace("_", " ")
 
 
-def _sources() -> None:
-    """Show how each source of prices, market factors and events answered when it was last asked."""
+def _sources(symbols: list[str]) -> None:
+    """Show how each source of prices, market factors and events answered when it was last asked for them."""
     st.subheader("Sources", anchor=False)
     rows = reads.requests()
+    rows = rows[rows["symbol"].isin(symbols)]
     if rows.empty:
         st.markdown("No source has been asked for anything yet.")
         return
