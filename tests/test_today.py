@@ -38,6 +38,9 @@ def test_every_symbol_shows_its_price_and_tomorrow_s_forecast(
     shown = table(app)
     assert list(app.dataframe[0].value.columns[:4]) == ["symbol", "last", "low", "high"]
     assert "the verdict is about the range" in words(app)
+    drawn = app.dataframe[0].proto
+    assert "currency" not in drawn.column_order, "all are in US dollars"
+    assert "Last, USD" in drawn.columns
     assert tuple(shown.index) == workspace.watchlist
     bars = workspace.store.current("prices", where={"symbol": ["NVDA"]})
     row = workspace.forecasts("NVDA").query("step == 1").iloc[0]

@@ -38,8 +38,8 @@ ORDERS = {
 """Order of the rows -> column, and whether it ascends."""
 
 SHOWN = [
-    "symbol", "last", "low", "high", "median", "prob_up", "closes", "name", "confidence", "verdict",
-    "currency", "results_in", "why",
+    "symbol", "last", "low", "high", "confidence", "verdict", "median", "prob_up", "results_in", "closes",
+    "name", "currency", "why",
 ]  # fmt: skip
 ROWS = 20
 """Rows up to which the table is as high as its content."""
@@ -117,18 +117,21 @@ def _table(rows: pd.DataFrame) -> None:
         st.markdown("No symbol fits what is chosen above.")
         return
     number, text, shown = st.column_config.NumberColumn, st.column_config.TextColumn, rows[SHOWN]
+    currencies = rows["currency"].dropna().unique()
+    last = f"Last, {currencies[0]}" if len(currencies) == 1 else "Last"
     st.dataframe(
         shown, hide_index=True, width="stretch", placeholder="–", key="watchlist",
         height="content" if len(rows) <= ROWS else 35 * ROWS, alt="The watchlist with tomorrow's forecasts",
+        column_order=[name for name in SHOWN if name != "currency" or len(currencies) > 1],
         column_config={
             "symbol": st.column_config.ButtonColumn(
                 "Symbol", type="tertiary", key="opened", pinned=True, alignment="left", width=80,
                 help="Opens the symbol's forecast",
             ),
             "closes": st.column_config.LineChartColumn(
-                f"{PAST} sessions", width=85, help="Closes, adjusted for splits; each on its own scale"
+                f"{PAST} closes", width=85, help="Closes, adjusted for splits; each on its own scale"
             ),
-            "last": number("Last", format="%.2f", width=70, help="Last stored close"),
+            "last": number(last, format="%.2f", width=85, help="Last stored close"),
             "currency": text("Currency", width=75),
             "low": number(
                 "90 % from", format="%.2f", width=85,
