@@ -306,7 +306,7 @@ def plot_gradients(tables: dict[str, pd.DataFrame], column: str, title: str) -> 
 
 
 def plot_recall(errors: pd.DataFrame) -> go.Figure:
-    """Draw how much of a planted event a kind has lost, by how far back it lies.
+    """Draw how much of a planted event a kind still knows, by how far back it lies.
 
     Parameters
     ----------
@@ -317,12 +317,13 @@ def plot_recall(errors: pd.DataFrame) -> go.Figure:
     for kind, rows in errors.groupby("cell", sort=False):
         colour, dash = LOOKS[str(kind)]
         figure.add_scatter(
-            x=rows["lag"], y=100 * rows["error"], mode="lines+markers", name=KINDS[str(kind)],
+            x=rows["lag"], y=100 * (1 - rows["error"]).clip(lower=0),
+            mode="lines+markers", name=KINDS[str(kind)],
             line={"color": colour, "width": 2, "dash": dash}, hovertemplate="%{y:.0f} %",
         )  # fmt: skip
     lags = sorted(errors["lag"].unique())
     figure.update_xaxes(title="Steps back", type="log", tickvals=lags, ticktext=[f"{lag:g}" for lag in lags])
-    figure.update_yaxes(title="Forgotten, %", rangemode="tozero", zeroline=False)
+    figure.update_yaxes(title="Still known, %", range=[0, 102], zeroline=False)
     return finish(figure, "What is left of one number", 340)
 
 
@@ -343,14 +344,24 @@ def contributions(found: Inside, step: int) -> pd.DataFrame:
     ]
 
 
+def whole_percents(shares: pd.Series) -> list[int]:
+    """Round shares of 1 to whole per cent that add up to 100; the largest remainders are rounded up."""
+    exact = 100 * shares.to_numpy(dtype=float)
+    rounded = np.floor(exact).astype(int)
+    rounded[np.argsort(rounded - exact, kind="stable")[: 100 - rounded.sum()]] += 1
+    return [int(one) for one in rounded]
+
+
 def plot_dependencies(parts: pd.DataFrame) -> go.Figure:
     """Draw the shares of the three dependencies in a forecast's width as one bar; see `contributions`."""
     figure = go.Figure()
-    for group, value, share in parts.itertuples(index=False):
+    for percent, (group, value, share) in zip(
+        whole_percents(parts["share"]), parts.itertuples(index=False), strict=True
+    ):
         name, colour, pattern = DEPENDENCIES[group]
         figure.add_bar(
             x=[100 * share], y=[""], orientation="h", width=0.6, customdata=[100 * value],
-            name=f"{name} {100 * share:.0f} %, {'widens' if value > 0 else 'narrows'}",
+            name=f"{name} {percent} %, {'widens' if value > 0 else 'narrows'}",
             marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "size": 6}},
             hovertemplate=f"{name}: %{{x:.1f}} % of all contributions, %{{customdata:+.3f}} % log return"
             "<extra></extra>",

@@ -16,11 +16,21 @@ from pages import words
 from streamlit.testing.v1 import AppTest
 
 from forecaster.dashboard import experiments, loaded
+from forecaster.dashboard.inside import _agreement
 from forecaster.decisions import CHAMPION, decisions
 from forecaster.errors import TooLittleHistory, UsageError
 from forecaster.explain.belt import belt
 from forecaster.explain.inside import Inside, laid_out
-from forecaster.inside_plots import contributions, plot_belt, plot_dependencies, plot_gates, rows_of, signed
+from forecaster.inside_plots import (
+    contributions,
+    plot_belt,
+    plot_dependencies,
+    plot_gates,
+    plot_recall,
+    rows_of,
+    signed,
+    whole_percents,
+)
 from forecaster.store import now
 from forecaster.workspace import Workspace
 
@@ -188,3 +198,32 @@ def test_without_the_results_of_the_experiments_their_place_is_named(monkeypatch
     app.run()
     assert not app.exception
     assert "benchmarks/results" in words(app)
+
+
+@pytest.mark.parametrize(
+    ("shares", "percents"),
+    [((0.396, 0.177, 0.427), [39, 18, 43]), ((1 / 3, 1 / 3, 1 / 3), [34, 33, 33]), ((1.0,), [100])],
+)
+def test_rounded_shares_add_up(shares: tuple[float, ...], percents: list[int]) -> None:
+    assert whole_percents(pd.Series(shares)) == percents
+
+
+def test_what_is_still_known_falls_from_all_to_nothing() -> None:
+    errors = pd.DataFrame({"cell": "lstm", "lag": [1, 10, 100], "error": [0.0, 0.25, 1.3]})
+    figure = plot_recall(errors)
+    assert list(figure.data[0].y) == [100, 75, 0]
+    assert figure.layout.yaxis.title.text == "Still known, %"
+
+
+@pytest.mark.parametrize(("difference", "words"), [(8e-8, "to 6 decimal places"), (0.0, "exactly")])
+def test_a_tiny_difference_is_told_in_decimal_places(difference: float, words: str) -> None:
+    assert _agreement(difference) == words
+
+
+def test_networks_without_a_correction_are_told_above_the_map(monkeypatch, trained_home):
+    app = draw(monkeypatch, trained_home, symbol="NFLX", cell="GRU")
+    found = loaded.look("1", "NFLX", "gru")
+    assert "In 1 of 1 networks training kept no correction" in found.silence
+    assert found.silence in found.notes
+    assert found.silence in [one.value.replace("\\", "") for one in app.info]
+    assert found.silence not in "".join(one.value.replace("\\", "") for one in app.caption)

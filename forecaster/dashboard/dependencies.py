@@ -8,7 +8,7 @@ from forecaster.dashboard.charts import chart
 from forecaster.dashboard.texts import count, plain
 from forecaster.errors import ForecasterError
 from forecaster.explain.inside import Inside
-from forecaster.inside_plots import DEPENDENCIES, contributions, plot_dependencies
+from forecaster.inside_plots import DEPENDENCIES, contributions, plot_dependencies, whole_percents
 from forecaster.models import TITLES
 
 
@@ -51,7 +51,8 @@ def draw(found: Inside, step: int) -> None:
         for group, value, _ in parts.itertuples(index=False)
     ]
     words = ", ".join(
-        f"{DEPENDENCIES[group][0]} {100 * share:.0f} %" for group, _, share in parts.itertuples(index=False)
+        f"{DEPENDENCIES[group][0]} {percent} %"
+        for group, percent in zip(parts["group"], whole_percents(parts["share"]), strict=True)
     )
     chart(plot_dependencies(parts), "dependencies", f"Shares of the contributions to the width: {words}")
     st.markdown(

@@ -56,7 +56,7 @@ def _gradients(rows: pd.DataFrame) -> None:
 
 def _recall(rows: pd.DataFrame, reaches: dict[str, int], updates: int) -> None:
     errors = rows.groupby(["cell", "lag"], sort=False)["error"].median().reset_index()
-    words = "Share of a planted event's variance left unexplained, by how many steps back it lies"
+    words = "Share of a planted event's variance that is still known, by how many steps back it lies"
     chart(plot_recall(errors), "recall", words)
     reached = ", ".join(f"{KINDS[kind]} {count(steps, 'step')}" for kind, steps in reaches.items())
     starts = rows["seed"].nunique()

@@ -112,12 +112,14 @@ def _draw(found: Inside, others: dict[str, Inside]) -> None:
     st.caption(
         f"{TITLES[found.cell]} of model version {plain(found.version)}: "
         f"{count(found.seeds, 'random start')}, {count(len(found.sessions), 'session')} up to "
-        f"{found.cutoff:%Y-%m-%d}. Recomputed from the weights; what they forecast differs from what "
-        f"is served by at most {found.difference:.0e}."
+        f"{found.cutoff:%Y-%m-%d}. Recomputed from the weights; what they forecast agrees with what is "
+        f"served {_agreement(found.difference)}."
     )
-    st.caption("\n".join(f"- {plain(note)}" for note in found.notes))
+    st.caption("\n".join(f"- {plain(note)}" for note in found.notes if note != found.silence))
     st.subheader("The gates over the window", anchor=False)
     _glossary(found.cell)
+    if found.silence:
+        st.info(plain(found.silence), icon=":material/info:")
     conveyor.walk(found, closes, history.instruments[found.symbol].currency)
     _memory(found)
     _gradients(others)
@@ -128,6 +130,11 @@ def _draw(found: Inside, others: dict[str, Inside]) -> None:
     experiments.section()
     _downloads(found)
     st.caption(NOT_ADVICE)
+
+
+def _agreement(difference: float) -> str:
+    """Say to how many decimal places forecasts agree that differ by so much."""
+    return f"to {int(-np.log10(2 * difference))} decimal places" if difference else "exactly"
 
 
 def _glossary(cell: str) -> None:
@@ -190,17 +197,25 @@ def _gradients(others: dict[str, Inside]) -> None:
             chart(figure, "forecast-gradients", "Gradient of the forecast's width by each session, by kind")
             if silent:
                 st.caption(f"Zero everywhere for {plain(', '.join(silent))}: no correction was kept there.")
-    far = [f"{TITLES[kind]} {_drop(rows):.1e}" for kind, rows in tables.items() if _drop(rows) > 0]
+    far = [f"{TITLES[kind]} {_part(_drop(rows))}" for kind, rows in tables.items() if _drop(rows) > 0]
+    right_hand = "" if len(silent) == len(tables) else "; on the right, of log sigma one session ahead"
     st.caption(
         f"Of what the cutoff does to the last state, the oldest session of the window still does this share: "
         f"{', '.join(far) or 'nothing'}. Norms of the gradients by the standardised inputs, mean over the "
-        f"random starts; left whatever is made of the state, right log sigma one session ahead."
+        f"random starts; on the left, of the state, whatever is made of it{right_hand}."
     )
 
 
 def _drop(rows: pd.DataFrame) -> float:
     by_lag = rows.set_index("lag")["state"]
     return float(by_lag[by_lag.index.max()] / by_lag[0])
+
+
+def _part(share: float) -> str:
+    """Write a share that may be tiny: ``12 %``, ``1 part in 83,000``."""
+    if share < 1e-6:
+        return "less than 1 part in a million"
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"1 part in {float(f'{1 / share:.1e}'):,.0f}"
 
 
 def _downloads(found: Inside) -> None:

@@ -81,6 +81,9 @@ class Inside:
         Largest difference of the recomputed forecasts from the served ones, at most `TOLERANCE`.
     notes : tuple of str
         How it is to be read.
+    silence : str
+        The note among them that says in how many networks training kept no correction to their linear
+        part; empty where it did in all.
     version : str
         Of the model; empty where it came from no registry.
     """
@@ -99,6 +102,7 @@ class Inside:
     attribution: Attribution
     difference: float
     notes: tuple[str, ...]
+    silence: str = ""
     version: str = ""
 
 
@@ -234,7 +238,8 @@ def look(network: Network, windows: Windows, end: int, history: History) -> Insi
         gradients=frame.assign(state=state, forecast=forecast),
         attribution=attribute(learned, _inputs(readings[0], windows, end), steps=steps),
         difference=difference,
-        notes=_notes(learned, windows),
+        notes=tuple(filter(None, [*_notes(windows), _silence(learned)])),
+        silence=_silence(learned),
     )
 
 
@@ -329,7 +334,7 @@ def _half_lives(kind: str, states: States) -> pd.DataFrame:
     return pd.DataFrame({"seed": seed, "unit": unit, "half_life": lives.ravel()})
 
 
-def _notes(learned: Sequence[Weights], windows: Windows) -> tuple[str, ...]:
+def _notes(windows: Windows) -> list[str]:
     said = [
         "Contributions are those of this kind of network, its random starts pooled, before the pool with "
         "HARX and the calibration; they are measured from a window in which all inputs are as usual. The "
@@ -338,9 +343,14 @@ def _notes(learned: Sequence[Weights], windows: Windows) -> tuple[str, ...]:
     ]
     if SURPRISE in windows.panel.names:
         said.append("The memory of surprises counts as trend.")
-    if silent := sum(not one.adds_something for one in learned):
-        said.append(
-            f"In {silent} of {len(learned)} networks training kept no correction to the linear part, which "
-            f"forecasts alone there: their gates run, and change nothing."
-        )
-    return tuple(said)
+    return said
+
+
+def _silence(learned: Sequence[Weights]) -> str:
+    silent = sum(not one.adds_something for one in learned)
+    if not silent:
+        return ""
+    return (
+        f"In {silent} of {len(learned)} networks training kept no correction to the linear part, which "
+        f"forecasts alone there: their gates run, and change nothing."
+    )
