@@ -180,6 +180,20 @@ def test_bad_values_in_the_url_fall_back_to_the_default_view(monkeypatch, traine
     assert app.subheader[0].value.startswith("20 sessions ahead")
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "said"),
+    [
+        ("forecast", {"horizon": "7"}, "Sessions ahead 7 is not here; 20 is shown."),
+        ("record", {"horizon": "7"}, "Sessions ahead 7 is not here; 1 is shown."),
+        ("models", {"version": "99"}, "Version 99 is not here; 1 is shown."),
+        ("events", {"symbol": "ZZZZ"}, "Symbol ZZZZ is not here; AAPL is shown."),
+    ],
+)
+def test_what_the_address_asks_for_and_is_not_here_is_told(monkeypatch, trained_home, path, query, said):
+    app = run(monkeypatch, trained_home, path, **query)
+    assert [one.value.replace("\\", "") for one in app.toast] == [said]
+
+
 def test_the_sample_is_marked_as_a_demonstration(monkeypatch, trained_home):
     app = show(monkeypatch, trained_home)
     (notice,) = [one.value for one in app.info]
@@ -615,7 +629,7 @@ def test_what_needs_attention_comes_first(monkeypatch, tmp_path):
     assert fresh["behind"].fillna(-1).tolist() == [-1, 1, -1, 3, 1, 1]
     assert fresh.loc["OFF", "detail"] == "off the watchlist"
     assert fresh.loc["SLOW", ["detail", "exchange", "currency"]].tolist() == ["timed out", "XNYS", "USD"]
-    failed, behind = (one.value for one in app.warning)
+    failed, behind = (one.value.replace("\\", "") for one in app.warning)
     assert failed.startswith(
         "2 of 5 symbols did not come with the last update. SLOW: timed out. The table below"
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from forecaster.dashboard import access, actions, jobs, reads
+from forecaster.dashboard import access, actions, controls, jobs, reads
 from forecaster.dashboard.texts import count, hint, plain
 from forecaster.decisions import CHALLENGER, CHAMPION, REFUSED, evidence_of, predecessor
 from forecaster.evaluation.verdict import probability
@@ -52,6 +52,7 @@ def section(rows: pd.DataFrame, champion: str | None, found: list[Job]) -> None:
     _table(table)
     told = dict(zip(table["version"], table["card"], strict=True))
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        controls.tell_unknown("Version", "version", list(told))
         version = st.selectbox("Version", list(told), key="version", bind="query-params", width=160)
         _changes(version, champion, predecessor(rows), told, jobs.deciding(found))
     _answer(found)

@@ -31,8 +31,19 @@ def demonstration() -> None:
         st.info(DEMONSTRATION, icon=":material/science:")
 
 
+def tell_unknown(label: str, name: str, offered: Sequence[str]) -> None:
+    """Tell of a choice in the address that is not there."""
+    given = st.query_params.get(name)
+    if given and given not in offered:
+        st.toast(
+            f"{label} {plain(given[:40])} is not here; {plain(offered[0])} is shown.",
+            icon=":material/search_off:",
+        )
+
+
 def pill(label: str, name: str, options: Sequence[Choice], default: Choice) -> Choice:
     """Let one of a few options be chosen, which stands in the URL under a name."""
+    tell_unknown(label, name, [str(default), *map(str, options)])
     chosen = st.pills(label, options, default=default, required=True, key=name, bind="query-params")
     # An empty value in the URL stands for "nothing chosen", required or not.
     return chosen or default
@@ -68,7 +79,7 @@ def version_and_step(decisions: pd.DataFrame) -> tuple[str, int, list[int]]:
 
 def one_of(label: str, name: str, every: str, options: Sequence[str]) -> str | None:
     """Let one of many options be chosen, or all of them, which gives None."""
-    _tell_unknown(label, name, [every, *options])
+    tell_unknown(label, name, [every, *options])
     chosen = st.selectbox(label, [every, *options], key=name, bind="query-params")
     return None if chosen == every else chosen
 
@@ -108,15 +119,5 @@ def _version(decisions: pd.DataFrame) -> str:
     champions = decisions.loc[decisions["alias"] == CHAMPION, "version"]
     champion = known[0] if champions.empty else str(champions.iloc[-1])
     offered = [champion, *(one for one in known if one != champion)]
-    _tell_unknown("Model version", "version", offered)
+    tell_unknown("Model version", "version", offered)
     return st.selectbox("Model version", offered, key="version", bind="query-params")
-
-
-def _tell_unknown(label: str, name: str, offered: Sequence[str]) -> None:
-    """Tell of a choice in the address that is not there."""
-    given = st.query_params.get(name)
-    if given and given not in offered:
-        st.toast(
-            f"{label} {plain(given[:40])} is not here; {plain(offered[0])} is shown.",
-            icon=":material/search_off:",
-        )

@@ -7,7 +7,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from forecaster.dashboard import event_reads, reads
 from forecaster.dashboard.charts import chart
-from forecaster.dashboard.controls import demonstration, nothing_yet, pill
+from forecaster.dashboard.controls import demonstration, nothing_yet, pill, tell_unknown
 from forecaster.dashboard.downloads import offer
 from forecaster.dashboard.texts import ago, command, count, plain
 from forecaster.evaluation.ablation import EVENT_DAYS, EVERY_DAY
@@ -94,6 +94,7 @@ def _timeline(rows: pd.DataFrame, exchanges: dict[str, str]) -> None:
 def _symbol(rows: pd.DataFrame, exchanges: dict[str, str]) -> str:
     told = sorted(set(rows["symbol"]) & set(exchanges))
     options = [*told, *sorted(set(exchanges) - set(told)), EVERY_SYMBOL]
+    tell_unknown("Symbol", "symbol", options)
     return st.selectbox("Symbol", options, key="symbol", bind="query-params")
 
 
