@@ -221,8 +221,7 @@ def plot_groups(table: pd.DataFrame, models: list[str], score: str, title: str) 
     factor, unit = UNITS[score]
     values = factor * table.set_index("group")[_drawn(table, models)].T.astype(float)
     widest = float(np.nanmax(np.abs(values.to_numpy()))) if values.size else 1.0
-    digits = 3 if score == "log_score" else 1
-    written = values.map(lambda one: "" if np.isnan(one) else f"{one:+.{digits}f}".replace("-", "\u2212"))
+    written = values.map(lambda one: "" if np.isnan(one) else f"{one:+.3f}".replace("-", "\u2212"))
     figure = go.Figure(
         go.Heatmap(
             x=list(values.columns), y=[label(model) for model in values.index], z=values.to_numpy(),

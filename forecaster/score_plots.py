@@ -35,7 +35,7 @@ SYMBOLS = {
 GAIN_COLOURS = [[0, "#b34f00"], [0.5, "#5d6f7c"], [1, "#1a6aa6"]]
 """From a loss over no difference to a gain: dark enough for white text, on a light and on a dark page."""
 
-UNITS = {"log_score": (1.0, "log score, nats"), "crps": (1e4, "CRPS, basis points")}
+UNITS = {"log_score": (1.0, "log score, nats"), "crps": (100.0, "CRPS, %")}
 """Loss -> factor and words of the unit in which a gain in it is drawn."""
 
 
@@ -60,7 +60,7 @@ def plot_gains(
     baseline : str
         Model to compare with.
     loss : str
-        "log_score" (gain in nats) or "crps" (gain in basis points). Models without it are left out.
+        "log_score" (gain in nats) or "crps" (gain in per cent). Models without it are left out.
     """
     factor, unit = UNITS[loss]
     rows = tests[(tests["step"] == step) & (tests["baseline"] == baseline) & (tests["loss"] == loss)]

@@ -63,7 +63,7 @@ def test_horizon_score_year_and_symbol_are_chosen_in_the_url(monkeypatch, traine
     rows = backtest(trained_home, 5)
     mine = rows[(rows["symbol"] == "NVDA") & (rows["cutoff"].dt.year == 2022)]
     for model, loss in means(mine, "crps").items():
-        assert scored(app).loc[TITLES[model], "loss"] == pytest.approx(1e4 * loss)
+        assert scored(app).loc[TITLES[model], "loss"] == pytest.approx(100 * loss)
     assert "5 sessions ahead, 2022, NVDA" in words(app)
     years = app.dataframe[2].value
     assert list(years["group"]) == ["2021", "2022", "2023"], "every year, whichever is chosen above"
@@ -72,7 +72,7 @@ def test_horizon_score_year_and_symbol_are_chosen_in_the_url(monkeypatch, traine
         expected = means(only_nvda[only_nvda["cutoff"].dt.strftime("%Y") == row["group"]], "crps")
         first, second = sorted(expected, key=lambda model: expected[model])[:2]
         assert (row["first"], row["second"]) == (TITLES[first], TITLES[second])
-        assert row["lead"] == pytest.approx(1e4 * (expected[second] - expected[first]))
+        assert row["lead"] == pytest.approx(100 * (expected[second] - expected[first]))
 
 
 def test_every_pair_is_in_the_matrix(monkeypatch, trained_home):

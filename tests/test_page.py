@@ -336,11 +336,11 @@ def test_gains_are_those_of_the_tests(scores, baseline):
     assert list(figure.layout.yaxis.categoryarray) == list(drawn.sort_values("x").index), "the best on top"
 
 
-def test_gains_in_crps_have_every_model_in_basis_points(scores):
+def test_gains_in_crps_have_every_model_in_per_cent(scores):
     drawn = points(plot_gains(scores.tests, 5, "rolling_t", "crps"))
     overall = scores.overall[scores.overall["step"] == 5].set_index("model")["crps"]
     assert len(drawn) == len(ERRORS) - 1
-    expected = 1e4 * (overall["rolling_t"] - overall["boosting"])
+    expected = 100 * (overall["rolling_t"] - overall["boosting"])
     assert drawn.loc["Gradient boosting", "x"] == pytest.approx(expected)
 
 

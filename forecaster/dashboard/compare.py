@@ -9,7 +9,7 @@ import streamlit as st
 from forecaster.dashboard import controls, downloads, reads, record_reads
 from forecaster.dashboard.charts import chart
 from forecaster.dashboard.texts import ahead, count, listed, plain
-from forecaster.dashboard.winners import UNITS, called, most_often, told
+from forecaster.dashboard.winners import NAMES, UNITS, called, capital, most_often, told
 from forecaster.evaluation.ranking import Ranking
 from forecaster.evaluation.verdict import probability
 from forecaster.models import LAST_PRICE, NETWORKS, TITLES
@@ -64,7 +64,7 @@ def page() -> None:
 
 
 def _scores(ranking: Ranking, where: str, scores: pd.DataFrame) -> None:
-    factor, unit, digits = UNITS[ranking.score]
+    (factor, unit, digits), name = UNITS[ranking.score], capital(NAMES[ranking.score])
     base = ranking.tests[ranking.tests["baseline"] == LAST_PRICE].set_index("model")
     models = ranking.models
     rows = base.reindex(models["model"]).reset_index()
@@ -89,7 +89,7 @@ def _scores(ranking: Ranking, where: str, scores: pd.DataFrame) -> None:
         shown, hide_index=True, width="stretch", placeholder="none", alt=f"Scores of every model, {where}",
         column_config={
             "model": text("Model", pinned=True),
-            "loss": number(f"Loss, {unit}", format=f"%.{digits}f", help="Lower is better"),
+            "loss": number(f"{name}, {unit}", format=f"%.{digits}f", help="Lower is better"),
             "behind": number(f"Behind the first, {unit}", format=f"%.{digits}f"),
             "behind_p": text("Test", help="Against the first; Diebold-Mariano over dates"),
             "set": text("Confidence set", help="Whether it may be the best, and the p-value of that"),
@@ -207,7 +207,8 @@ def _groups(
     )  # fmt: skip
     st.caption(
         "The two were found in the same losses that the test is made of, which makes a lead look surer than "
-        "it is; the confidence set above does not have that fault."
+        "it is; the confidence set above does not have that fault. The q allows for all rows of this table; "
+        "the p of the verdict on the page Forecast is that of one test by itself."
     )
     downloads.offer(f"by-{by}-step-{step}", lambda: table, f"By {by}")
 
@@ -230,7 +231,9 @@ def _rows(
         else ""
     )
     span = f"{daily['cutoff'].min():%Y-%m-%d} to {daily['cutoff'].max():%Y-%m-%d}"
-    st.caption(f"Mean loss of each date, {unit}, cutoffs {span}: what every test above is made of.{cut}")
+    st.caption(
+        f"Mean {NAMES[score]} of each date, {unit}, cutoffs {span}: what every test above is made of.{cut}"
+    )
     st.dataframe(
         shown, hide_index=True, width="stretch", alt="Mean loss of each model by date",
         column_order=["cutoff", "forecasts", *models],

@@ -51,11 +51,11 @@ def _scores(rows: pd.DataFrame) -> None:
             "model": _titles(rows),
             "log_score": rows["log_score"],
             "gain": rows["log_score_gain"].mask(baseline),
-            "gain_p": [probability(p) for p in rows["log_score_p"]],
+            "gain_p": rows["log_score_p"].map(probability).mask(baseline, ""),
             "crps": 100 * rows["crps"],
             "crps_skill": rows["crps_skill"].mask(baseline),
             "mae": rows["mae"],
-            "mae_p": [probability(p) for p in rows["mae_p"]],
+            "mae_p": rows["mae_p"].map(probability).mask(baseline, ""),
             "direction": rows["direction"],
         }
     )

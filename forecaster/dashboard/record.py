@@ -160,7 +160,7 @@ def _figures(row: pd.Series, step: int) -> dict[str, str]:
         **{f"Within the {share} % range, %": f"{row[f'coverage_{share}']:.1f}" for share in COVERAGES},
         "Log score, nats": f"{row['log_score']:.4f}",
         "Gain over the last price, nats, 95 %": interval,
-        "CRPS, basis points": f"{1e4 * row['crps']:.1f}",
+        "CRPS, %": f"{100 * row['crps']:.3f}",
     }
 
 
@@ -168,6 +168,7 @@ def _against(issued: pd.DataFrame, backtest: pd.DataFrame, symbols: list[str], s
     """Show one symbol's ranges against the closes that came, and the rows behind; return the symbol."""
     st.subheader("Forecasts against what came", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        controls.tell_unknown("Symbol", "symbol", symbols)
         symbol = st.selectbox("Symbol", symbols, key="symbol", bind="query-params", width=220)
         is_first = backtest.empty or issued["outcome"].notna().any()
         record = controls.pill("Record", "record", [ISSUED, BACKTEST], ISSUED if is_first else BACKTEST)
@@ -218,8 +219,8 @@ def _rows(rows: pd.DataFrame, record: str, currency: str) -> None:
     moment = "issued_at" if record == ISSUED else "recorded_at"
     st.caption(f"Newest first; prices in {currency}, dividends in, on the scale of the price at the cutoff.")
     st.dataframe(
-        shown.assign(**prices, came=came), hide_index=True, width="stretch", placeholder="–",
-        alt="Forecasts with what came of them",
+        shown.assign(**prices, came=came, crps=100 * shown["crps"]),
+        hide_index=True, width="stretch", placeholder="–", alt="Forecasts with what came of them",
         column_order=["session", "cutoff", "base_price", "q05", "q50", "q95", "close_came", "came", "pit",
                       "log_score", "crps", "step", "symbol", "version", moment],
         column_config={
@@ -233,7 +234,7 @@ def _rows(rows: pd.DataFrame, record: str, currency: str) -> None:
             "came": text("90 % range"),
             "pit": number("PIT", format="%.3f"),
             "log_score": number("Log score, nats", format="%.4f"),
-            "crps": number("CRPS, log return", format="%.5f"),
+            "crps": number("CRPS, %", format="%.3f", help="Of the log return"),
             "step": number("Step", help="Sessions ahead"),
             "symbol": text("Symbol"),
             "version": text("Version"),

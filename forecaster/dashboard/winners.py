@@ -10,7 +10,7 @@ from forecaster.evaluation.verdict import probability
 from forecaster.models import LAST_PRICE, SERVED, TITLES
 from forecaster.score_plots import family
 
-UNITS = {"log_score": (1.0, "nats", 4), "crps": (1e4, "basis points", 2)}
+UNITS = {"log_score": (1.0, "nats", 4), "crps": (100.0, "%", 4)}
 """Score -> factor, words and digits of its unit."""
 
 NAMES = {"log_score": "log score", "crps": "CRPS"}
