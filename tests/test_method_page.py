@@ -207,6 +207,6 @@ def test_notebooks_can_be_read_and_taken_away(monkeypatch: pytest.MonkeyPatch, t
         title = "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
         assert title in shown.label.replace("\\", "")
         code = [one.value for one in shown.code]
-        assert code[0] == f"jupyter lab notebooks/{file.name}"
+        assert code[0] == f".venv/bin/jupyter lab notebooks/{file.name}"
         assert code[1:] == ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         assert len(shown.get("download_button")) == 1

@@ -296,7 +296,7 @@ def _notebooks() -> None:
         st.markdown("They lie in the folder `notebooks` beside the source, which is not on this machine.")
         return
     st.markdown("The same in code, step by step. Read them here, or run them yourself:")
-    st.code("pip install jupyterlab\njupyter lab notebooks", language="bash")
+    st.code(".venv/bin/python -m pip install jupyterlab\n.venv/bin/jupyter lab notebooks", language="bash")
     for file in files:
         _notebook(file)
 
@@ -310,7 +310,7 @@ def _notebook(file: Path) -> None:
             f"Download {file.name}", text, file.name, "application/x-ipynb+json",
             icon=":material/download:", on_click="ignore", key=file.stem,
         )  # fmt: skip
-        st.code(f"jupyter lab notebooks/{file.name}", language="bash")
+        st.code(f".venv/bin/jupyter lab notebooks/{file.name}", language="bash")
         for kind, source in [("markdown", rest), *cells[1:]]:
             if kind == "code":
                 st.code(source, language="python")
