@@ -306,6 +306,7 @@ def dashboard(
     """Serve the dashboard until interrupted, on this machine alone unless a login is set up."""
     from forecaster import login
     from forecaster.config import Settings
+    from forecaster.remedies import no_workspace
     from forecaster.store import Store
 
     settings = Settings.load(home=home, address=address, port=port)
@@ -315,7 +316,10 @@ def dashboard(
             f"--address {settings.address}: other machines reach it, and no login is set up; "
             f"leave it out to serve 127.0.0.1 alone, or set a login up: {login.HELP}"
         )
-    Store(settings.home / "store").version("forecasts")
+    store = Store(settings.home / "store")
+    store.version("forecasts")
+    if not store.folder.exists():
+        typer.echo(located(f"{no_workspace(settings.home)}.", home), err=True)
     _probe(settings.address, settings.port)
     script = Path(__file__).resolve().parents[2] / "app.py"
     os.environ["FORECASTER_HOME"] = str(settings.home.resolve())

@@ -52,6 +52,7 @@ def retrain(
     from forecaster.config import Recipe
     from forecaster.jobs import recorded
     from forecaster.progress import for_terminal
+    from forecaster.remedies import no_workspace
     from forecaster.retrain import retrain as run
     from forecaster.timetable import Mode
 
@@ -66,9 +67,7 @@ def retrain(
     mode: Mode | None = None if due else "light" if light else "full"
     try:
         if not workspace.home.exists():
-            raise DataError(
-                f"There is no workspace at {workspace.home}; make one: python -m forecaster quickstart"
-            )
+            raise DataError(no_workspace(workspace.home))
         with recorded(workspace.home, sys.argv[1:], for_terminal()) as job:
             try:
                 report = run(workspace, mode, recipe, progress=job.progress, jobs=cpu_count())
