@@ -1,4 +1,5 @@
-"""A year of sessions and a run after each: outages, late data, a split, a revision, a drift, a week off."""
+"""A year of sessions and a run after each: outages, late data, a split, a dividend, a revision, a drift, a
+week off."""
 
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from market import BEGIN, DAYS, SMALL, SYMBOLS, Market, evening
 
 from forecaster import ledger
 from forecaster.decisions import decisions
-from forecaster.errors import NotYet, SourceError
+from forecaster.errors import Expired, NotYet, SourceError
 from forecaster.sources import Outcome
 from forecaster.timetable import owed, past_runs
 
@@ -22,10 +23,15 @@ DOWN = YEAR[60:62]
 LATE = YEAR[100]
 """One share's bar comes hours later than the others'."""
 
-ASLEEP = YEAR[140:145]
-"""The machine is off."""
+ASLEEP, AWAKE = YEAR[140:145], YEAR[145]
+"""The machine is off; when it is on again, the data are too old to forecast from."""
 
-SPLIT, REVISED, DRIFT = YEAR[80], YEAR[120], YEAR[170]
+SPLIT, PAID, REVISED, DRIFT = YEAR[80], YEAR[110], YEAR[120], YEAR[170]
+
+DIVIDEND = 2.0
+
+TRAININGS = 4
+"""Full runs that know enough more than the champion."""
 
 
 @pytest.mark.slow
@@ -33,10 +39,11 @@ def test_a_year(tmp_path: Path) -> None:
     settings = {"full_every": FULL_EVERY, "trial_sessions": TRIAL, "most_data": 3}
     market = Market(tmp_path / "home", settings=settings)
     market.shares["BBB"].splits[str(SPLIT.date())] = 4.0
+    market.shares["CCC"].dividends[str(PAID.date())] = DIVIDEND
     for share in market.shares.values():
         share.wilder_from = str(DRIFT.date())
     market.at(BEGIN).workspace.update(SYMBOLS, market.source)
-    refused, alarmed = 0, []
+    alarmed, earlier = [], pd.Series(dtype=float)
     for day in YEAR:
         if day in ASLEEP:
             continue
@@ -46,6 +53,11 @@ def test_a_year(tmp_path: Path) -> None:
         market.source.outcomes = dict.fromkeys(SYMBOLS, Outcome.INVALID) if day in DOWN else {}
         mode = owed(market.workspace)
         assert mode is not None, day
+        if day == AWAKE:
+            with pytest.raises(Expired, match="6 complete sessions ago"):
+                market.workspace.forecast("AAA")
+        if day == PAID:
+            earlier = _adjusted(market)
         if day in DOWN:
             with pytest.raises((SourceError, NotYet)):
                 market.run()
@@ -58,11 +70,12 @@ def test_a_year(tmp_path: Path) -> None:
         assert report.status == "done", report
         assert owed(market.workspace) is None
         assert market.run().status == "nothing"
-        refused += report.decision.startswith("kept")
+        if day == PAID:
+            _assert_adjusted_anew(market, earlier)
         if any("inputs are spread" in reason for reason in market.workspace.health("CCC").reasons):
             alarmed.append(day)
     _assert_runs(market)
-    _assert_promotions(market, refused)
+    _assert_promotions(market)
     _assert_ledger(market)
     assert not [day for day in alarmed if day < DRIFT], "no alarm before the drift"
     assert alarmed, "the drift is seen"
@@ -76,6 +89,18 @@ def _revise(market: Market) -> None:
         bars.loc[YEAR[117], ["open", "high", "low", "close", "adj_close"]] *= 1.001
 
     market.source.edits["AAA"] = edit
+
+
+def _adjusted(market: Market) -> pd.Series:
+    return market.workspace.history(symbols=["CCC"]).bars("CCC").set_index("session")["adj_close"]
+
+
+def _assert_adjusted_anew(market: Market, earlier: pd.Series) -> None:
+    """A dividend takes its share of the close before off every price before."""
+    later = _adjusted(market)
+    share = 1 - DIVIDEND / earlier.iloc[-1]
+    np.testing.assert_allclose(later[earlier.index], share * earlier, rtol=1e-9)
+    assert list(later.index.difference(earlier.index)) == [PAID]
 
 
 def _assert_runs(market: Market) -> None:
@@ -99,16 +124,18 @@ def _assert_runs(market: Market) -> None:
     assert list(trained["session"]) == expected
 
 
-def _assert_promotions(market: Market, refused: int) -> None:
-    """Every full run that knew more than the champion trained a version, and each was decided upon."""
+def _assert_promotions(market: Market) -> None:
+    """Each full run trained a version, and each version was decided upon."""
     made = decisions(market.workspace.store)
-    trained = made[made["alias"] == "challenger"]
-    crowned, kept = made[made["alias"] == "champion"], made[made["alias"] == "refused"]
-    assert len(trained) == len(crowned) + len(kept)
-    assert len(kept) == refused
-    assert 2 <= len(crowned) <= 4
-    assert crowned["reason"].iloc[0] == "first champion: there was none"
-    assert crowned["reason"].iloc[1:].str.startswith("newer weights, no worse than the champion's").all()
+    trained, decided = made[made["alias"] == "challenger"], made[made["alias"] != "challenger"]
+    assert list(trained["version"]) == list(decided["version"])
+    assert len(decided) == TRAININGS
+    # After the drift coverage stands at its limit, where one outcome more or less decides.
+    assert list(decided["alias"][:2]) == ["champion", "champion"]
+    assert set(decided["alias"][2:]) <= {"champion", "refused"}
+    first, *others = decided["reason"]
+    assert first == "first champion: there was none"
+    assert all("newer weights" in reason for reason in others)
 
 
 def _assert_ledger(market: Market) -> None:
