@@ -1,6 +1,7 @@
 """The retraining service on a small market: what it does once, twice, and when things fail."""
 
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from forecaster.locks import exclusive
 from forecaster.sources import Outcome
 from forecaster.tables import TABLES
 from forecaster.timetable import owed, past_runs
+from forecaster.workspace import Workspace
 
 AFTER = DAYS[DAYS > BEGIN]
 
@@ -100,9 +102,12 @@ def test_a_symbol_that_is_being_added_is_waited_for(market: Market) -> None:
     market.at(AFTER[0])
     with ThreadPoolExecutor() as pool, exclusive(market.home, "update"):
         run = pool.submit(market.run)
+        looking = Workspace(market.home)
+        while list(past_runs(looking)["status"])[-1] != "running":
+            assert not run.done()
+            time.sleep(0.05)
         with pytest.raises(TimeoutError):
-            run.result(timeout=1.0)
-        assert statuses(market)[-1] == "running"
+            run.result(timeout=2.0)
     assert run.result().status == "done"
 
 
