@@ -1,5 +1,6 @@
 """Jobs: real processes that report, end in every way, are cancelled, and are killed."""
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from job_desk import LONG, PATIENCE, TESTS, ended, under_way, wait
 
 from forecaster import jobs
-from forecaster.errors import DataError, Locked, StoreError, UsageError
+from forecaster.errors import DataError, ForecasterError, Locked, StoreError, UsageError
 from forecaster.jobs.record import KEPT, alive, folder_of, new, register
 from forecaster.locks import exclusive
 from forecaster.progress import Pace, lines, silent, together
@@ -194,6 +195,18 @@ def test_an_error_that_nobody_expected_leaves_its_traceback_in_the_log(tmp_path:
         _ = 1 / 0
     assert jobs.job(tmp_path, job.id).message == "ZeroDivisionError: division by zero"
     assert "Traceback (most recent call last)" in jobs.log(tmp_path, job.id)
+
+
+def test_a_machine_without_room_for_a_process_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object, **options: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    with pytest.raises(ForecasterError, match=r"No process can be started for job .*Cannot allocate memory"):
+        jobs.start(tmp_path, ["train"])
+    assert jobs.jobs(tmp_path) == []
 
 
 def test_an_unknown_job_is_answered_with_those_there_are(tmp_path: Path) -> None:

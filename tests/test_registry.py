@@ -13,9 +13,10 @@ from forecaster import ingest, ledger
 from forecaster.challenge import was_rolled_back
 from forecaster.config import Recipe, Settings
 from forecaster.decisions import CHAMPION, decisions, holder
-from forecaster.errors import ModelError, NotEarned, UsageError
+from forecaster.errors import Locked, ModelError, NotEarned, UsageError
 from forecaster.evaluation.backtest import BESIDE, Backtest
 from forecaster.first_run import quickstart
+from forecaster.locks import exclusive
 from forecaster.models.trained import Model
 from forecaster.remedies import LIVE
 from forecaster.sources.sample import SampleSource
@@ -64,6 +65,14 @@ def test_a_second_quickstart_does_nothing(workspace: Workspace, tiny: Recipe) ->
     assert not summary.trained
     assert {name: workspace.store.version(name) for name in tables} == before
     assert said[0] == "Yahoo was not asked: this workspace keeps to its source of prices, sample."
+
+
+def test_a_quickstart_does_not_train_beside_a_retraining(tmp_path: Path, tiny: Recipe) -> None:
+    workspace = Workspace(tmp_path, Settings(home=tmp_path, source="sample"))
+    with exclusive(tmp_path, "retrain"), pytest.raises(Locked, match="Another retrain runs"):
+        quickstart(workspace, tiny)
+    assert len(workspace.watchlist) == 6
+    assert decisions(workspace.store).empty
 
 
 @pytest.mark.slow
