@@ -31,6 +31,15 @@ def demonstration() -> None:
         st.info(DEMONSTRATION, icon=":material/science:")
 
 
+def untested(version: str) -> None:
+    """Say that no backtest speaks for or against a version, and what would."""
+    st.warning(
+        f"No backtest of model version {plain(version)} is stored, so nobody knows. "
+        f"Train and test a model: `{command('train')}`",
+        icon=":material/help:",
+    )
+
+
 def tell_unknown(label: str, name: str, offered: Sequence[str]) -> None:
     """Tell of a choice in the address that is not there."""
     given = st.query_params.get(name)

@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from forecaster.dashboard import reads
+from forecaster.dashboard import controls, reads
 from forecaster.dashboard.charts import chart
-from forecaster.dashboard.texts import command, count, plain
+from forecaster.dashboard.texts import count, plain
 from forecaster.evaluation.verdict import probability, verdict
 from forecaster.models import LAST_PRICE, TITLES
 from forecaster.plots import plot_scores
@@ -17,11 +17,7 @@ def section(version: str, horizon: int) -> None:
     scores = reads.scores(version)
     steps = [step for step in scores["step"].unique() if step <= horizon]
     if not steps:
-        st.warning(
-            f"No backtest of model version {plain(version)} is stored, so nobody knows. "
-            f"Train and test a model: `{command('train')}`",
-            icon=":material/help:",
-        )
+        controls.untested(version)
         return
     step = int(max(steps))
     st.markdown(f"**At {count(step, 'session')} ahead:** {plain(verdict(scores, step))}")

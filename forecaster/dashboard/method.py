@@ -12,7 +12,7 @@ from forecaster import jobs
 from forecaster.config import GROUPS
 from forecaster.dashboard import access, actions, event_reads, reads
 from forecaster.dashboard.charts import ink
-from forecaster.dashboard.controls import nothing_yet, pill
+from forecaster.dashboard.controls import nothing_yet, pill, untested
 from forecaster.dashboard.downloads import offer
 from forecaster.dashboard.jobs import follow
 from forecaster.dashboard.texts import ago, command, count, plain
@@ -116,11 +116,7 @@ def _worth(version: str) -> None:
     scores = reads.scores(version)
     steps = sorted(int(step) for step in scores.loc[scores["model"] == SERVED, "step"])
     if not steps:
-        st.warning(
-            f"No backtest of model version {plain(version)} is stored, so nobody knows. "
-            f"Train and test a model: `{command('train')}`",
-            icon=":material/help:",
-        )
+        untested(version)
         return
     if (reads.freshness()["source"] == "sample").any():
         st.info(DEMONSTRATION, icon=":material/science:")
